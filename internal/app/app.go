@@ -19,6 +19,7 @@ import (
 	"syscall"
 
 	"ospulse/internal/bucket"
+	"ospulse/internal/certificate"
 	"ospulse/internal/config"
 	"ospulse/internal/database"
 	"ospulse/internal/ingest/spool"
@@ -45,6 +46,7 @@ Usage: ospulse-backend [--help] [--version]
        ospulse-backend backup FILE
        ospulse-backend restore [--verify] FILE
        ospulse-backend spool list | export | retry [ID …] | drain DIR
+       ospulse-backend keys create --role ROLE | list | revoke ID
        ospulse-backend seal SESSION | unseal SESSION
        ospulse-backend expire [--dry-run]
        ospulse-backend vacuum
@@ -68,7 +70,7 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdout 
 		return err
 	case err != nil:
 		return fmt.Errorf("%w; see --help", err)
-	case flags.NArg() > 0 && !slices.Contains([]string{"backup", "restore", "spool", "seal", "unseal", "expire", "vacuum", "rules"}, flags.Arg(0)):
+	case flags.NArg() > 0 && !slices.Contains([]string{"backup", "restore", "spool", "seal", "unseal", "expire", "vacuum", "rules", "keys"}, flags.Arg(0)):
 		return fmt.Errorf("unexpected argument %q; see --help", flags.Arg(0))
 	case *showVersion:
 		_, err := fmt.Fprintln(stdout, BuildVersion())
@@ -89,6 +91,8 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdout 
 		return runRestore(ctx, args[1:], cfg, stdout, os.Stderr)
 	case "spool":
 		return runSpool(ctx, args[1:], cfg, stdout)
+	case "keys":
+		return runKeys(ctx, args[1:], cfg, stdout, os.Stderr)
 	case "seal", "unseal":
 		return runSeal(ctx, args[0], args[1:], cfg, stdout)
 	case "expire":
@@ -101,7 +105,13 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	budget := planMemory(getenv)
 	log.Info("memory", "limit_mb", budget.Limit.Bytes>>20, "source", budget.Limit.Source, "planned_mb", budget.Total>>20)
 	if cfg.Insecure {
-		log.Warn("OSPULSE_INSECURE is set: anyone who can reach this backend can upload files, start samples and read events")
+		log.Warn("OSPULSE_INSECURE is set: until a key exists, anyone who can reach this backend can upload files, start samples and read events")
+	}
+	if len(cfg.AgentAllow) > 0 {
+		log.Warn("AGENT_ALLOW is set: these addresses can send events of any agent without a key", "addresses", fmt.Sprint(cfg.AgentAllow))
+	}
+	if cfg.RequiresKeys() && !cfg.UsesTLS() {
+		log.Warn("keys and events travel unencrypted: set TLS_CERT and TLS_KEY, or TLS=self-signed, unless a proxy or a tunnel encrypts")
 	}
 
 	// Listen before anything else: a second backend that is started by mistake stops here
@@ -112,6 +122,10 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	}
 	defer listener.Close() // the server closes it; this is for the ways out before
 
+	certificates, err := openCertificate(cfg, log)
+	if err != nil {
+		return err
+	}
 	files, err := openFiles(cfg)
 	if err != nil {
 		return fmt.Errorf("the data folder %s (DATA_DIR) cannot be used: %w", cfg.DataDir, err)
@@ -128,7 +142,7 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	requests := telemetry.NewDelayedWriter(stdout)
 	defer requests.Flush()
 	tuneProcessors(db.Dialect())
-	err = serve(ctx, cfg, budget, log, newLogger(cfg, requests), listener, files, spooled, db)
+	err = serve(ctx, cfg, budget, log, newLogger(cfg, requests), listener, certificates, files, spooled, db)
 	if closeErr := db.Close(); closeErr != nil {
 		err = errors.Join(err, fmt.Errorf("close the database: %w", closeErr))
 	}
@@ -215,15 +229,39 @@ func mayOwnFiles(cfg config.Config) bool {
 
 // dashboardURL returns the URL at which a browser on this machine opens the dashboard of a
 // backend that listens on an address.
-func dashboardURL(listening net.Addr) string {
+func dashboardURL(scheme string, listening net.Addr) string {
 	host, port, err := net.SplitHostPort(listening.String())
 	if err != nil {
-		return "http://" + listening.String() + "/"
+		return scheme + "://" + listening.String() + "/"
 	}
 	if slices.Contains([]string{"127.0.0.1", "::1", "0.0.0.0", "::"}, host) {
 		host = "localhost"
 	}
-	return "http://" + net.JoinHostPort(host, port) + "/"
+	return scheme + "://" + net.JoinHostPort(host, port) + "/"
+}
+
+// openCertificate opens the certificate of the settings; nil without TLS.
+func openCertificate(cfg config.Config, log *slog.Logger) (*certificate.Files, error) {
+	if !cfg.UsesTLS() {
+		return nil, nil //nolint:nilnil // the backend serves plain HTTP
+	}
+	cert, key := cfg.TLSCert, cfg.TLSKey
+	if cfg.IsSelfSigned() {
+		hosts := append([]string{"localhost", "127.0.0.1", "::1", string(cfg.Host)}, cfg.AllowedHosts...)
+		if name, err := os.Hostname(); err == nil {
+			hosts = append(hosts, name)
+		}
+		slices.Sort(hosts)
+		var err error
+		if cert, key, err = certificate.SelfSigned(cfg.TLSDir(), slices.Compact(hosts)); err != nil {
+			return nil, fmt.Errorf("the certificate in the data folder %s (DATA_DIR): %w", cfg.DataDir, err)
+		}
+	}
+	files, err := certificate.Open(cert, key, log)
+	if err != nil {
+		return nil, fmt.Errorf("the certificate cannot be used (TLS_CERT, TLS_KEY): %w", err)
+	}
+	return files, nil
 }
 
 // listenError explains why the backend cannot listen, and what the operator can do.

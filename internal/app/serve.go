@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"ospulse/internal/agentclient"
+	"ospulse/internal/certificate"
 	"ospulse/internal/config"
 	"ospulse/internal/database"
 	"ospulse/internal/handlers"
@@ -29,7 +30,7 @@ import (
 )
 
 // serve wires the layers together and serves until ctx ends.
-func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, requestLog *slog.Logger, listener net.Listener, files *sample.Store, spooled *spool.Spool, db *database.DB) error {
+func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, requestLog *slog.Logger, listener net.Listener, certificates *certificate.Files, files *sample.Store, spooled *spool.Spool, db *database.DB) error {
 	if err := db.Migrate(ctx); err != nil {
 		return ignoreInterrupt(ctx, err)
 	}
@@ -67,6 +68,12 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 	if err != nil {
 		return fmt.Errorf("the rules cannot be read: %w", err)
 	}
+	policy := service.KeyPolicy{Always: cfg.RequiresKeys(), AllowedAgents: cfg.AgentAllow}
+	keys := service.NewKeys(repository.NewKeys(db), agents, policy, time.Now, log)
+	if err := keys.Load(ctx); err != nil {
+		return ignoreInterrupt(ctx, fmt.Errorf("the keys cannot be read: %w", err))
+	}
+	audit := service.NewAudit(repository.NewAudit(db), cfg.AuditKeep(), time.Now, log)
 	otherAgent := func(url string) service.Agent { return agentclient.New(url, cfg.AgentTimeout) }
 	var (
 		announced      = service.Announced(sessions, hub)
@@ -104,6 +111,7 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 		Ingest: queue, Events: eventService, Sessions: sessionService, Agents: service.NewAgents(agents, []service.HeartbeatListener{ends, senders}, cfg.AgentLostAfter, time.Now), Identity: service.NewIdentity(cfg.AgentKey.Reveal(), db.Peers), Senders: senders,
 		Catalog: catalog, Summaries: summaries, Processes: processes, Trees: service.NewProcessTrees(repository.NewProcesses(db), families, analysis), Analyst: analysis, Filters: service.NewFilters(families, detection),
 		Rollups: rollups, Live: hub, Imports: imports, Expired: service.NewExpirations(expiries, retention.Wake), Disk: disk, Findings: detection, Stories: service.NewStories(rollups, detection, transfers),
+		Identify: keys, Keys: keys, Audit: audit,
 		Rules: rules, Trials: service.NewTrials(sessions, transfers, log),
 		Exports: service.NewExports(transfers, events, sessions, files, reads, time.Now, BuildVersion()),
 		Reads:   reads, ExportsAtOnce: service.NewExportGate(cfg.ExportsMax),
@@ -135,7 +143,7 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 		},
 		Disk: disk.Status, Retention: retainSettings(cfg), MinFreeBytes: cfg.MinFreeBytes(), DatabaseDialect: db.Dialect(), FileStorage: files.String(), Version: BuildVersion(),
 	}, handlers.Options{
-		ListenHost: string(cfg.Host), AllowedHosts: cfg.AllowedHosts, CORSOrigins: cfg.CORSOrigins,
+		ListenHost: string(cfg.Host), AllowedHosts: cfg.AllowedHosts, CORSOrigins: cfg.CORSOrigins, TrustedProxies: cfg.TrustedProxies,
 		MaxBodyBytes: cfg.MaxBodyBytes(), Bodies: bodies, MaxUploadBytes: cfg.MaxUploadBytes(), MaxImportBytes: cfg.ImportMaxBytes(),
 		Dashboard: web.Files(),
 		Refusals:  meter, Streams: telemetry.NewStreams(registry), Metrics: telemetry.MetricsHandler(registry), Log: log, RequestLog: requestLog,
@@ -143,6 +151,12 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 	if err != nil {
 		return err
 	}
+
+	scheme, get := "http", handlers.Certificates(nil)
+	if certificates != nil {
+		scheme, get = "https", certificates.Get
+	}
+	dashboard := dashboardURL(scheme, listener.Addr())
 
 	// These goroutines end after the server, because its last requests need the queue.
 	beside, stopBeside := context.WithCancel(context.WithoutCancel(ctx))
@@ -163,12 +177,14 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 	running.Go(func() { retention.Run(beside) })
 	running.Go(func() { disk.Run(beside) })
 	running.Go(func() { detection.Run(beside) })
+	running.Go(func() { keys.Run(beside) })
+	running.Go(func() { audit.Run(beside) })
 	if db.Objects() != nil {
 		blocks := service.NewBlocks(repository.NewBlocks(db), leases, time.Duration(cfg.SealAfter), log)
 		running.Go(func() { blocks.Run(beside) })
 	}
 	if cfg.WebhookURL.Reveal() != "" {
-		link := cmp.Or(string(cfg.PublicURL), strings.TrimSuffix(dashboardURL(listener.Addr()), "/"))
+		link := cmp.Or(string(cfg.PublicURL), strings.TrimSuffix(dashboard, "/"))
 		webhook := service.NewWebhook(notices, leases, cfg.WebhookURL.Reveal(), cfg.WebhookSecret.Reveal(), link, BuildVersion(), time.Now, log)
 		running.Go(func() { webhook.Run(beside) })
 	}
@@ -179,10 +195,27 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 	// Open streams would keep the server from ending.
 	defer context.AfterFunc(ctx, hub.Close)()
 
-	log.Info("listening", "url", "http://"+listener.Addr().String(), "dashboard", dashboardURL(listener.Addr()), "database", db.Dialect())
-	if err := handlers.Serve(ctx, listener, router, cfg.ShutdownTimeout, log); err != nil {
+	log.Info("listening", "url", scheme+"://"+listener.Addr().String(), "dashboard", dashboard, "database", db.Dialect())
+	if certificates != nil {
+		log.Info("serving TLS", "certificate_sha256", certificates.Fingerprint())
+	}
+	if err := offerSetup(ctx, keys, dashboard, log); err != nil {
+		return ignoreInterrupt(ctx, err)
+	}
+	if err := handlers.Serve(ctx, listener, get, router, cfg.ShutdownTimeout, log); err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}
+	return nil
+}
+
+// offerSetup logs the link of the first start, if no key exists and one is required. The
+// token is behind the #, so no browser sends it to a server or a proxy as part of a URL.
+func offerSetup(ctx context.Context, keys *service.Keys, dashboard string, log *slog.Logger) error {
+	token, err := keys.OfferSetup(ctx)
+	if err != nil || token == "" {
+		return err
+	}
+	log.Warn("no key exists, so nobody can use this backend: open this link within an hour, with this machine's name in place of localhost if need be, or run ospulse-backend keys create --role admin", "link", dashboard+"#setup="+token)
 	return nil
 }
 

@@ -12,8 +12,9 @@ import (
 
 // Candidates are the sessions that the events of a group may belong to.
 type Candidates struct {
-	// Known holds those of the events' hints that are the ID of a visible session.
-	Known map[string]bool
+	// Known holds those of the events' hints that are the ID of a visible session, with the
+	// session's agent; "" for none.
+	Known map[string]string
 	// Runs holds the runs of each agent in the order of their start: all runs that are live
 	// at the time (see At) of one of its batches, and the last one that ended before.
 	Runs map[string][]models.SessionRun
@@ -31,18 +32,22 @@ func (c *Candidates) At(batch *models.Batch) time.Time {
 }
 
 // Attribute sets the SessionID of each event. It takes the first of these that exists:
-// the session that the request names; the session that the event names; the live run of
-// the batch's agent; the agent's last ended run, if the event happened in it; the session
+// the session that the request names; the session that the event names; both only if the
+// batch may write to that session; the live run of the batch's agent; the agent's last ended run, if the event happened in it; the session
 // models.UnassignedID.
 func (c *Candidates) Attribute(batches []models.Batch) {
 	for i := range batches {
 		live, ended := runsAt(c.Runs[cmp.Or(batches[i].AgentID, models.DefaultAgentID)], c.At(&batches[i]))
+		mayName := func(id string) bool {
+			agentID, isKnown := c.Known[id]
+			return isKnown && (!batches[i].OwnSessionsOnly || agentID == batches[i].AgentID)
+		}
 		for j := range batches[i].Events {
 			in := &batches[i].Events[j]
 			switch {
-			case c.Known[in.RequestHint] && !plant.Is("put an event elsewhere"):
+			case mayName(in.RequestHint) && !plant.Is("put an event elsewhere"):
 				in.SessionID = in.RequestHint
-			case c.Known[in.SessionHint]:
+			case mayName(in.SessionHint):
 				in.SessionID = in.SessionHint
 			case live != nil:
 				in.SessionID = live.SessionID

@@ -16,7 +16,7 @@ func TestAttribution(t *testing.T) {
 		return models.SessionRun{SessionID: id, StartedAt: minute(from), EndedAt: minute(to)}
 	}
 	candidates := Candidates{
-		Known: map[string]bool{"known": true},
+		Known: map[string]string{"known": "elsewhere"},
 		Runs: map[string][]models.SessionRun{
 			models.DefaultAgentID: {run("first", 1, 10), run("second", 20, 30), run("longer", 40, never), run("later", 42, 45)},
 			"other":               {run("of other", 5, never)},

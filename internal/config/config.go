@@ -27,9 +27,21 @@ type Config struct {
 	Host Host `env:"HOST" envDefault:"127.0.0.1"`
 	// Port is where the server listens; 0 takes any free port.
 	Port int `env:"PORT" envDefault:"3003" range:"0..65535"`
-	// Insecure allows a Host that other machines can reach, although no client
-	// needs a key.
+	// Insecure accepts requests without a key although other machines can reach Host,
+	// until a key exists.
 	Insecure bool `env:"OSPULSE_INSECURE"`
+	// AgentAllow are the addresses of old agents, which cannot send a key.
+	AgentAllow Networks `env:"AGENT_ALLOW"`
+	// TrustedProxies are the addresses of proxies whose X-Forwarded-For is believed.
+	TrustedProxies Networks `env:"TRUSTED_PROXIES"`
+	// AuditDays is how many days an entry of the audit is kept; 0 keeps it for ever.
+	AuditDays Amount `env:"AUDIT_DAYS" envDefault:"0"`
+
+	// TLS is "self-signed" for a certificate that the backend makes.
+	TLS string `env:"TLS" envDefault:"off" oneof:"off self-signed"`
+	// TLSCert and TLSKey are the files of a certificate chain and its key, in PEM.
+	TLSCert string `env:"TLS_CERT"`
+	TLSKey  string `env:"TLS_KEY"`
 
 	// DatabaseURL is the address of PostgreSQL. Without it, the backend uses the
 	// embedded SQLite database at SQLitePath.
@@ -194,10 +206,13 @@ func (v *variables) combine(values map[string]string) (faults Faults) {
 	refuse := func(name, wants string) {
 		faults = append(faults, Fault{Name: name, Got: quote(values[name], false), Wants: wants})
 	}
-	if v.Host != "" && !v.Host.loopback() && !v.Insecure {
-		refuse("HOST", "127.0.0.1, ::1 or localhost, or else OSPULSE_INSECURE=true beside it: "+
-			"this version has no API keys, so whoever reaches this port may start programs, "+
-			"and listening beyond this machine must be asked for explicitly")
+	switch {
+	case v.TLSCert == "" && v.TLSKey != "":
+		refuse("TLS_CERT", "the file of the certificate beside TLS_KEY")
+	case v.TLSCert != "" && v.TLSKey == "":
+		refuse("TLS_KEY", "the file of the key beside TLS_CERT")
+	case v.TLSCert != "" && v.IsSelfSigned():
+		refuse("TLS", "off, because TLS_CERT and TLS_KEY name a certificate")
 	}
 	if alias, name := values["AGENT_URL"], values["AGENT_SERVICE_URL"]; alias != "" {
 		if name != "" && name != alias {
@@ -244,6 +259,24 @@ func (v *variables) combine(values map[string]string) (faults Faults) {
 	v.AgentLostAfter = cmp.Or(v.AgentLostAfter, max(2*time.Minute, 3*v.AgentPollInterval))
 	v.AgentPollInterval = min(v.AgentPollInterval, v.AgentLostAfter/2)
 	return faults
+}
+
+// RequiresKeys reports whether every request needs a key even before one exists, because
+// other machines can reach the backend.
+func (c Config) RequiresKeys() bool { return !c.Host.loopback() && !c.Insecure }
+
+// IsSelfSigned reports whether the backend makes its own certificate.
+func (c Config) IsSelfSigned() bool { return c.TLS == "self-signed" }
+
+// UsesTLS reports whether the backend serves HTTPS.
+func (c Config) UsesTLS() bool { return c.TLSCert != "" || c.IsSelfSigned() }
+
+// TLSDir is the folder of the certificate that the backend makes, in DataDir.
+func (c Config) TLSDir() string { return filepath.Join(c.DataDir, "tls") }
+
+// AuditKeep is AuditDays as a duration.
+func (c Config) AuditKeep() time.Duration {
+	return time.Duration(float64(c.AuditDays) * 24 * float64(time.Hour))
 }
 
 // Addr is Host and Port as net.Listen takes them; IPv6 addresses get brackets.

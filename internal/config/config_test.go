@@ -54,6 +54,7 @@ func TestLoadDefaults(t *testing.T) {
 	want := config.Config{
 		Host:              "127.0.0.1",
 		Port:              3003,
+		TLS:               "off",
 		DatabaseWait:      30 * time.Second,
 		DatabasePoolSize:  16,
 		DatabaseSync:      "on",
@@ -102,6 +103,25 @@ func TestDerivedValues(t *testing.T) {
 	want := []any{"[::1]:0", filepath.Join("some", "where", "ospulse.db"), int64(2 << 30), int64(1 << 20), int64(1 << 50)}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// TestCertificateNeedsBothFiles checks that TLS_CERT and TLS_KEY come together, and that they
+// replace the certificate that the backend makes.
+func TestCertificateNeedsBothFiles(t *testing.T) {
+	for name, e := range map[string]env{
+		"TLS_KEY":  {"TLS_CERT": "cert.pem"},
+		"TLS_CERT": {"TLS_KEY": "key.pem"},
+		"TLS":      {"TLS_CERT": "cert.pem", "TLS_KEY": "key.pem", "TLS": "self-signed"},
+	} {
+		_, err := config.Load(e.get, "")
+		var faults config.Faults
+		if !errors.As(err, &faults) || len(faults) != 1 || faults[0].Name != name {
+			t.Errorf("%v: got %v, want a fault of %s", e, err, name)
+		}
+	}
+	if c := load(t, env{"TLS_CERT": "cert.pem", "TLS_KEY": "key.pem"}); !c.UsesTLS() || c.IsSelfSigned() {
+		t.Error("a certificate of files is not used")
 	}
 }
 
@@ -187,9 +207,9 @@ func TestAccepted(t *testing.T) {
 func TestRefused(t *testing.T) {
 	long := strings.Repeat("x", 200)
 	for outcome, test := range map[string]struct{ variable, value, got, wants string }{
-		"host: every address needs a word": {"HOST", "0.0.0.0", `"0.0.0.0"`, "OSPULSE_INSECURE=true"},
-		"host: every IPv6 address, too":    {"HOST", "::", `"::"`, "no API keys"},
-		"host: a name may be anywhere":     {"HOST", "pulse.lab", `"pulse.lab"`, "OSPULSE_INSECURE=true"},
+		"TLS: unknown":                     {"TLS", "on", `"on"`, "one of off, self-signed"},
+		"agents: no address":               {"AGENT_ALLOW", "10.0.0.5,agent.lab", `"10.0.0.5,agent.lab"`, "as item 2 an IP address"},
+		"proxies: no network":              {"TRUSTED_PROXIES", "10.0.0.0/33", `"10.0.0.0/33"`, "an IP address"},
 		"host: with a port":                {"HOST", "localhost:3003", `"localhost:3003"`, "without brackets or port"},
 		"host: in brackets":                {"HOST", "[::1]", `"[::1]"`, "without brackets or port"},
 		"port: too large":                  {"PORT", "65536", `"65536"`, "a whole number from 0 to 65535"},

@@ -26,6 +26,7 @@ func parse(v *variables, values map[string]string) (refused map[string]error, er
 		reflect.TypeFor[FilesURL]():    parser[FilesURL](filesURL),
 		reflect.TypeFor[Host]():        parser[Host](host),
 		reflect.TypeFor[Hosts]():       parser[Hosts](list(host)),
+		reflect.TypeFor[Networks]():    parser[Networks](list(network)),
 		reflect.TypeFor[Origins]():     parser[Origins](list(origin)),
 		reflect.TypeFor[SealAfter]():   parser[SealAfter](sealAfter),
 		reflect.TypeFor[Secret]():      parser[Secret](key),
@@ -160,14 +161,30 @@ func (a Amount) String() string { return strconv.FormatFloat(float64(a), 'f', -1
 // Hosts are host names and IP addresses as in Host.
 type Hosts []string
 
+// Networks are IP addresses and networks.
+type Networks []netip.Prefix
+
+// network returns an IP address or a network in CIDR notation.
+func network(value string) (netip.Prefix, error) {
+	if addr, err := netip.ParseAddr(value); err == nil {
+		addr = addr.Unmap()
+		return netip.PrefixFrom(addr, addr.BitLen()), nil
+	}
+	prefix, err := netip.ParsePrefix(value)
+	if err != nil {
+		return prefix, errors.New("an IP address such as 10.0.0.5, or a network such as 10.0.0.0/24")
+	}
+	return prefix.Masked(), nil
+}
+
 // Origins are web origins as a browser sends them: scheme://host or
 // scheme://host:port, in lower case and without a port that the scheme implies.
 type Origins []string
 
 // list takes items separated by commas, and skips empty ones.
-func list(item func(string) (string, error)) func(string) ([]string, error) {
-	return func(value string) ([]string, error) {
-		var items []string
+func list[T any](item func(string) (T, error)) func(string) ([]T, error) {
+	return func(value string) ([]T, error) {
+		var items []T
 		for part := range strings.SplitSeq(value, ",") {
 			part = strings.TrimSpace(part)
 			if part == "" {

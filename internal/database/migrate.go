@@ -218,6 +218,9 @@ func tables() []any {
 		&models.RuleOff{},
 		&models.RuleRevision{},
 		&models.IdempotencyKey{},
+		&models.APIKey{},
+		&models.SignIn{},
+		&models.AuditEntry{},
 		&models.WriterMark{},
 		&models.Lease{},
 	}

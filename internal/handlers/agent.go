@@ -52,7 +52,7 @@ func (h *agentHandler) heartbeat(c *echo.Context) error {
 		return err
 	}
 	id, err := h.agents.Heartbeat(c.Request().Context(), models.Agent{
-		Address: remoteAddress(c.Request()).WithZone("").String(), Name: said.Name, URL: said.URL, Version: said.Version, Platform: said.Platform, Arch: said.Arch, Sensor: said.Sensor,
+		ID: models.ActorOf(c.Request().Context()).AgentID, Address: clientAddress(c).WithZone("").String(), Name: said.Name, URL: said.URL, Version: said.Version, Platform: said.Platform, Arch: said.Arch, Sensor: said.Sensor,
 		Capabilities: said.Capabilities, StartOptions: said.StartOptions, SessionIDs: said.Sessions, Delivery: said.Delivery,
 	})
 	if err != nil {

@@ -30,7 +30,7 @@ const (
 type CatalogService interface {
 	List(ctx context.Context, filter models.SessionFilter) ([]models.Session, *models.SessionCursor, error)
 	Get(ctx context.Context, id string) (*models.Session, *models.Agent, error)
-	Change(ctx context.Context, id string, change models.SessionChange) (*models.Session, error)
+	Change(ctx context.Context, id string, change models.SessionChange) (before, after *models.Session, err error)
 	Delete(ctx context.Context, id string) error
 	OpenFile(ctx context.Context, id string) (*service.StoredFile, error)
 }
@@ -330,13 +330,19 @@ func (h *catalogHandler) change(c *echo.Context) error {
 	if err := readJSON(c, h.maxBodyBytes, &request); err != nil {
 		return err
 	}
-	session, err := h.sessions.Change(c.Request().Context(), id, models.SessionChange{
+	before, after, err := h.sessions.Change(c.Request().Context(), id, models.SessionChange{
 		Name: (*string)(request.Name.orNil()), Notes: (*string)(request.Notes.orNil()), Tags: (*[]string)(request.Tags.orNil()), Keep: request.Keep.orNil(),
 	})
 	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, newSessionView(session))
+	note(c).changed(notesOf(before), notesOf(after))
+	return c.JSON(http.StatusOK, newSessionView(after))
+}
+
+// notesOf returns what change can set, for the audit.
+func notesOf(s *models.Session) map[string]any {
+	return map[string]any{"name": s.Name, "notes": s.Notes, "tags": orEmpty(s.Tags), "keep": s.Keep}
 }
 
 // delete deletes a session. Its events and files are removed in the background.

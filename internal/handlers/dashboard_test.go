@@ -21,7 +21,7 @@ var script = strings.Repeat("console.log('a view of the dashboard')\n", 100)
 // dashboard returns the router with a dashboard of these files.
 func dashboard(t *testing.T, files fstest.MapFS) (http.Handler, error) {
 	t.Helper()
-	return handlers.New(handlers.Services{}, handlers.Checks{}, handlers.Options{
+	return handlers.New(handlers.Services{Identify: everyone{}}, handlers.Checks{}, handlers.Options{
 		Metrics: http.NotFoundHandler(), Dashboard: files, ListenHost: "127.0.0.1",
 		Log: slog.New(slog.DiscardHandler), RequestLog: slog.New(slog.DiscardHandler),
 	})

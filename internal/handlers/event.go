@@ -161,7 +161,8 @@ func (h *eventHandler) store(c *echo.Context, types []string, decode decodeFunc)
 	for i := range events {
 		events[i].RequestHint = hint
 	}
-	batch := models.Batch{Events: events, Faults: faults, Key: key, ReceivedAt: now, AgentID: h.sender(c.Request())}
+	batch := models.Batch{Events: events, Faults: faults, Key: key, ReceivedAt: now}
+	batch.AgentID, batch.OwnSessionsOnly = h.sender(c)
 	if key != "" {
 		batch.Digest = digest(c.Path(), hint, body)
 	}
@@ -171,17 +172,14 @@ func (h *eventHandler) store(c *echo.Context, types []string, decode decodeFunc)
 // agentHeader is the header with the name of the sending agent, as in its heartbeats.
 const agentHeader = "X-OSPulse-Agent"
 
-// sender returns the ID of the agent that sent a request. It uses the address of the
-// connection, because a client can put any address into a header.
-func (h *eventHandler) sender(r *http.Request) string {
-	return h.senders.Find(r.Header.Get(agentHeader), remoteAddress(r))
-}
-
-// remoteAddress returns the IP address of the other end of the connection, or the zero
-// address if there is none.
-func remoteAddress(r *http.Request) netip.Addr {
-	from, _ := netip.ParseAddrPort(r.RemoteAddr)
-	return from.Addr().Unmap()
+// sender returns the ID of the agent that sent a request. A key that belongs to an agent
+// decides, and limits the request to that agent's sessions. Otherwise the header does, or
+// the address of the client.
+func (h *eventHandler) sender(c *echo.Context) (agentID string, isBound bool) {
+	if bound := models.ActorOf(c.Request().Context()).AgentID; bound != "" {
+		return bound, true
+	}
+	return h.senders.Find(c.Request().Header.Get(agentHeader), clientAddress(c)), false
 }
 
 // letGo copies the data of events that are a small part of their body, so that they do

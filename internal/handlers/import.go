@@ -53,6 +53,9 @@ func (h *importHandler) session(c *echo.Context) error {
 	if err != nil {
 		return err
 	}
+	n := note(c)
+	n.sessionID = session.ID
+	n.changed(nil, map[string]string{"imported_from": session.ImportedFrom})
 	c.Response().Header().Set("Location", "./"+url.PathEscape(session.ID)) // relative: a proxy may serve the API under any path
 	return c.JSON(http.StatusCreated, newSessionView(session))
 }

@@ -100,6 +100,19 @@ func logRequests(log *slog.Logger) echo.MiddlewareFunc {
 	}
 }
 
+// clientIP returns the extractor of a client's IP address: the other end of the connection,
+// or if that is a trusted proxy, the last address in X-Forwarded-For that is none.
+func clientIP(proxies []netip.Prefix) echo.IPExtractor {
+	if len(proxies) == 0 {
+		return echo.ExtractIPDirect()
+	}
+	trust := []echo.TrustOption{echo.TrustLoopback(false), echo.TrustLinkLocal(false), echo.TrustPrivateNet(false)}
+	for _, p := range proxies {
+		trust = append(trust, echo.TrustIPRange(&net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}))
+	}
+	return echo.ExtractIPFromXFFHeader(trust...)
+}
+
 // cors lets pages of the given origins read answers, including errors.
 func cors(origins []string) echo.MiddlewareFunc {
 	return middleware.CORSWithConfig(middleware.CORSConfig{

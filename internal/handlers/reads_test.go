@@ -63,7 +63,7 @@ func TestHeavyRoutesAreLimited(t *testing.T) {
 	} {
 		t.Run(path, func(t *testing.T) {
 			var reads, exports full
-			router, err := handlers.New(handlers.Services{Reads: &reads, ExportsAtOnce: &exports}, handlers.Checks{}, handlers.Options{
+			router, err := handlers.New(handlers.Services{Identify: everyone{}, Audit: unaudited{}, Reads: &reads, ExportsAtOnce: &exports}, handlers.Checks{}, handlers.Options{
 				Metrics: http.NotFoundHandler(), ListenHost: "127.0.0.1", Log: slog.New(slog.DiscardHandler), RequestLog: slog.New(slog.DiscardHandler),
 			})
 			if err != nil {
@@ -114,7 +114,7 @@ func (s *stuck) Write([]byte) (int, error) {
 // no read.
 func TestAnswerHoldsNoRead(t *testing.T) {
 	var reads watched
-	router, err := handlers.New(handlers.Services{Reads: &reads, Processes: processes{}}, handlers.Checks{}, handlers.Options{
+	router, err := handlers.New(handlers.Services{Identify: everyone{}, Audit: unaudited{}, Reads: &reads, Processes: processes{}}, handlers.Checks{}, handlers.Options{
 		Metrics: http.NotFoundHandler(), ListenHost: "127.0.0.1", Log: slog.New(slog.DiscardHandler), RequestLog: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

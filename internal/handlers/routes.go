@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strings"
 
 	"ospulse/internal/compat"
@@ -20,6 +21,7 @@ type Options struct {
 	ListenHost     string
 	AllowedHosts   []string // host names besides ListenHost and localhost
 	CORSOrigins    []string // pages of these origins may call the API
+	TrustedProxies []netip.Prefix
 	MaxBodyBytes   int64
 	Bodies         *Bodies // nil limits memory to the need of one body
 	MaxUploadBytes int64
@@ -56,6 +58,12 @@ type Services struct {
 	Findings  FindingService
 	Rules     RuleService
 	Trials    TrialService
+	Identify  Identifier
+	Keys      KeyService
+	Audit     interface {
+		Auditor
+		AuditService
+	}
 
 	Reads         ReadLimiter
 	ExportsAtOnce Gate
@@ -70,6 +78,8 @@ func New(services Services, checks Checks, o Options) (*echo.Echo, error) {
 	e := echo.New()
 	e.Logger = o.Log
 	e.HTTPErrorHandler = handleError(o.Log)
+	e.IPExtractor = clientIP(o.TrustedProxies)
+	access := &access{keys: services.Identify, audit: services.Audit, pages: map[string]bool{}}
 	e.Pre(middleware.RemoveTrailingSlashWithConfig(middleware.RemoveTrailingSlashConfig{
 		// A page names its files relative to the URL that the browser requested.
 		Skipper: func(c *echo.Context) bool {
@@ -85,6 +95,7 @@ func New(services Services, checks Checks, o Options) (*echo.Echo, error) {
 		cors(o.CORSOrigins),
 		guardHost(o.ListenHost, o.AllowedHosts),
 		origins.middleware,
+		access.middleware,
 		cmp.Or(o.Bodies, NewBodies(0, o.MaxBodyBytes)).middleware,
 	)
 
@@ -98,7 +109,7 @@ func New(services Services, checks Checks, o Options) (*echo.Echo, error) {
 	e.GET("/readyz", checks.ready)
 	e.GET("/metrics", echo.WrapHandler(o.Metrics))
 	e.GET("/api/health", checks.health)
-	e.GET("/api/events/health", checks.health) // {endpoint}/health of a controller
+	e.GET("/api/events/health", checks.controllerHealth) // {endpoint}/health of a controller
 
 	dashboards := compat.NewDashboards(o.CORSOrigins)
 	s := &sessionHandler{services.Sessions, o.MaxBodyBytes, o.MaxUploadBytes, dashboards}
@@ -111,6 +122,16 @@ func New(services Services, checks Checks, o Options) (*echo.Echo, error) {
 	g := &agentHandler{services.Agents, services.Identity}
 	e.GET("/api/agents", g.list)
 	e.POST("/api/agents/heartbeat", g.heartbeat)
+
+	k := &keyHandler{services.Keys}
+	e.GET("/api/me", k.me)
+	e.POST("/api/sign-in", k.signIn)
+	e.POST("/api/sign-out", k.signOut)
+	e.POST("/api/setup", k.setUp)
+	e.GET("/api/keys", k.list)
+	e.POST("/api/keys", k.create)
+	e.DELETE("/api/keys/:keyId", k.revoke)
+	e.GET("/api/audit", (&auditHandler{services.Audit}).list, heavy)
 
 	a := &catalogHandler{services.Catalog, services.Summaries, services.Processes, o.MaxBodyBytes}
 	e.GET("/api/sessions", a.list, heavySearch)
@@ -181,7 +202,10 @@ func New(services Services, checks Checks, o Options) (*echo.Echo, error) {
 	e.GET("/api/openapi.json", newDocsHandler(checks.Version).openAPI)
 	e.GET("/api/docs", w.serve)
 	for _, path := range w.paths() {
-		e.Match([]string{http.MethodGet, http.MethodHead}, path, w.serve)
+		for _, method := range []string{http.MethodGet, http.MethodHead} {
+			access.pages[method+" "+path] = true
+			e.Add(method, path, w.serve)
+		}
 	}
-	return e, nil
+	return e, access.check(e)
 }

@@ -113,6 +113,9 @@ func (h *ruleHandler) create(c *echo.Context) error {
 	if err != nil {
 		return err
 	}
+	n := note(c)
+	n.target = rule.Key
+	n.changed(nil, map[string]string{"version": rule.Hash, "title": rule.Title})
 	return c.JSON(http.StatusCreated, ruleDetail{newRuleView(rule), text})
 }
 
@@ -130,6 +133,7 @@ func (h *ruleHandler) replace(c *echo.Context) error {
 	if err != nil {
 		return err
 	}
+	note(c).changed(map[string]string{"version": version}, map[string]string{"version": rule.Hash, "title": rule.Title})
 	return c.JSON(http.StatusOK, ruleDetail{newRuleView(rule), text})
 }
 
@@ -152,6 +156,7 @@ func (h *ruleHandler) enable(c *echo.Context) error {
 	if request.Enabled == nil {
 		return models.Errorf(models.CodeInvalid, "enabled is missing: true or false")
 	}
+	note(c).changed(nil, request)
 	if err := h.rules.SetEnabled(c.Request().Context(), ruleIDParam(c), *request.Enabled); err != nil {
 		return err
 	}

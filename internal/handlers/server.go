@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -17,14 +18,17 @@ const (
 	idleTimeout   = 2 * time.Minute
 )
 
+// Certificates returns the certificate for a connection.
+type Certificates func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+
 // settleTime is how long a stop waits for the requests of accepted connections that have
 // not sent any yet.
 const settleTime = 500 * time.Millisecond
 
-// Serve serves handler until ctx ends. Then it accepts no more connections, closes those
+// Serve serves handler until ctx ends, over TLS if certificates is not nil. Then it accepts no more connections, closes those
 // that send no request within settleTime, and waits up to patience for the others to
 // finish; it cuts the rest. It closes the listener.
-func Serve(ctx context.Context, listener net.Listener, handler http.Handler, patience time.Duration, log *slog.Logger) error {
+func Serve(ctx context.Context, listener net.Listener, certificates Certificates, handler http.Handler, patience time.Duration, log *slog.Logger) error {
 	var conns connections
 	server := &http.Server{
 		Handler:           handler,
@@ -34,7 +38,14 @@ func Serve(ctx context.Context, listener net.Listener, handler http.Handler, pat
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(listener) }()
+	go func() {
+		if certificates == nil {
+			ended <- server.Serve(listener)
+			return
+		}
+		server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificates}
+		ended <- server.ServeTLS(listener, "", "")
+	}()
 	select {
 	case err := <-ended:
 		return err

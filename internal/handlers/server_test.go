@@ -25,7 +25,7 @@ func TestStopDoesNotWaitForSpareConnections(t *testing.T) {
 	ended := make(chan error)
 	go func() {
 		answer := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
-		ended <- handlers.Serve(ctx, listener, answer, 4*time.Second, slog.New(slog.NewTextHandler(&log, nil)))
+		ended <- handlers.Serve(ctx, listener, nil, answer, 4*time.Second, slog.New(slog.NewTextHandler(&log, nil)))
 	}()
 	spare, err := net.Dial("tcp", listener.Addr().String()) // accepted before the next one
 	if err != nil {

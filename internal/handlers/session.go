@@ -74,6 +74,7 @@ func (h *sessionHandler) create(c *echo.Context) error {
 	if err != nil {
 		return err
 	}
+	noteFile(c, session)
 	return c.JSON(http.StatusOK, newCreated(c, session, pending))
 }
 
@@ -83,7 +84,15 @@ func (h *sessionHandler) copy(c *echo.Context) error {
 	if err != nil {
 		return err
 	}
+	noteFile(c, session)
 	return c.JSON(http.StatusOK, newCreated(c, session, pending))
+}
+
+// noteFile notes a new session for the audit.
+func noteFile(c *echo.Context, session *models.Session) {
+	n := note(c)
+	n.sessionID = session.ID
+	n.changed(nil, map[string]any{"file_name": session.FileName, "sha256": session.FileSHA256})
 }
 
 func newCreated(c *echo.Context, session *models.Session, pending error) created {
@@ -281,6 +290,9 @@ func (h *sessionHandler) start(c *echo.Context) error {
 	if request.Mode == nil {
 		return models.Errorf(models.CodeInvalid, "mode is missing: 1 (all processes), 2 (chosen processes) or 3 (spawn the uploaded file)")
 	}
+	n := note(c)
+	n.sessionID = id
+	n.changed(nil, request)
 	session, err := h.sessions.Start(c.Request().Context(), id, models.Monitoring{
 		Mode: *request.Mode, PIDs: request.Processes, EntryPoint: request.EntryPoint, Arguments: request.Arguments,
 		Limits: models.StartLimits{Network: request.Network, TimeoutSeconds: request.TimeoutSeconds, MemoryMB: request.MemoryMB},
@@ -319,6 +331,7 @@ func (h *sessionHandler) stop(c *echo.Context) error {
 	if err != nil {
 		return err
 	}
+	note(c).sessionID = id
 	stopped, err := h.sessions.Stop(c.Request().Context(), id)
 	if err != nil {
 		return err

@@ -26,6 +26,7 @@ type sessionView struct {
 	Findings          findingCounts   `json:"findings"`
 	Keep              bool            `json:"keep"` // retention does not remove it
 	CreatedAt         string          `json:"created_at"`
+	CreatedBy         *string         `json:"created_by"` // the name of a key; null without one
 	UpdatedAt         string          `json:"updated_at"`
 	ImportedAt        *string         `json:"imported_at"`   // null for a session of this installation
 	ImportedFrom      *string         `json:"imported_from"` // its ID in the bundle
@@ -98,7 +99,7 @@ func newSessionView(s *models.Session) sessionView {
 		ID: s.ID, State: s.State(), Name: s.Name, Notes: s.Notes, Tags: orEmpty(s.Tags),
 		FileName: s.FileName, FileSHA256: s.FileSHA256, FileSizeBytes: s.FileSizeBytes,
 		AgentID: s.AgentID, Delivered: s.Delivered(), Mode: s.Mode, ChosenPIDs: orEmpty(s.ChosenPIDs),
-		EventCount: s.EventCount, ExpiredSeq: s.ExpiredSeq, Findings: newFindingCounts(s), Keep: s.Keep, CreatedAt: models.FormatTime(s.CreatedAt), UpdatedAt: models.FormatTime(s.UpdatedAt),
+		EventCount: s.EventCount, ExpiredSeq: s.ExpiredSeq, Findings: newFindingCounts(s), Keep: s.Keep, CreatedAt: models.FormatTime(s.CreatedAt), CreatedBy: orNull(s.CreatedBy), UpdatedAt: models.FormatTime(s.UpdatedAt),
 		ImportedAt: optionalTime(s.ImportedAt), ImportedFrom: orNull(s.ImportedFrom),
 		MonitoringStarted: optionalTime(s.MonitoringStarted), MonitoringEnded: optionalTime(s.MonitoringEnded),
 		End: newSessionEndView(s), StartError: newStartErrorView(s), AgentSilentSince: optionalTime(s.AgentSilentSince), Backfill: newBackfillView(s),

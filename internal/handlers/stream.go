@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"strconv"
@@ -58,7 +57,7 @@ type streamHandler struct {
 // events that the stream cannot have, because they expired. A client that reconnects with the last id misses
 // nothing.
 func (h *streamHandler) streamEvents(c *echo.Context) error {
-	asked := live.Asked{Client: remoteHost(c.Request())}
+	asked := live.Asked{Client: clientAddress(c).String()}
 	var err error
 	if asked.SessionID, err = sessionIDParam(c); err != nil {
 		return err
@@ -156,19 +155,10 @@ func streamStart(c *echo.Context) (*int64, error) {
 	return &seq, nil
 }
 
-// remoteHost identifies the client by its address, which it cannot choose.
-func remoteHost(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
-	}
-	return host
-}
-
 // streamSessions sends the changes of all sessions. A client that lists the sessions
 // after each ready message, one per connection, misses nothing.
 func (h *streamHandler) streamSessions(c *echo.Context) error {
-	stream, err := h.live.SubscribeSessions(c.Request().Context(), remoteHost(c.Request()))
+	stream, err := h.live.SubscribeSessions(c.Request().Context(), clientAddress(c).String())
 	if err != nil {
 		return err
 	}
@@ -254,7 +244,7 @@ func (h *streamHandler) finish(c *echo.Context, err error) error {
 		return nil
 	}
 	h.meter.TooSlow()
-	return fmt.Errorf("%w: %s took nothing of a stream for %s, and can come back", errBrokenOff, remoteHost(c.Request()), streamTimeout)
+	return fmt.Errorf("%w: %s took nothing of a stream for %s, and can come back", errBrokenOff, clientAddress(c).String(), streamTimeout)
 }
 
 // message is one message of an event stream; empty fields are left out. Without data it

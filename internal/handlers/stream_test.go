@@ -161,7 +161,7 @@ func serve(t *testing.T, limits live.Limits) *server {
 	s := &server{store: &store{session: models.Session{ID: "s"}}, t: t, meter: &meter{}, pipes: &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}}
 	s.hub = live.New(s.store, s.store, s.store, limits)
 	log := slog.New(slog.DiscardHandler)
-	router, err := handlers.New(handlers.Services{Live: s.hub, Filters: noFilters{}}, handlers.Checks{}, handlers.Options{
+	router, err := handlers.New(handlers.Services{Identify: everyone{}, Live: s.hub, Filters: noFilters{}}, handlers.Checks{}, handlers.Options{
 		ListenHost: "localhost", Refusals: s.meter, Streams: s.meter, Metrics: http.NotFoundHandler(), Log: log, RequestLog: log,
 	})
 	if err != nil {
@@ -172,7 +172,7 @@ func serve(t *testing.T, limits live.Limits) *server {
 	var running sync.WaitGroup
 	running.Go(func() { s.hub.Run(ctx) })
 	running.Go(func() {
-		if err := handlers.Serve(ctx, s.pipes, router, 5*time.Second, log); err != nil {
+		if err := handlers.Serve(ctx, s.pipes, nil, router, 5*time.Second, log); err != nil {
 			t.Error("serve: ", err)
 		}
 	})

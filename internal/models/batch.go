@@ -20,6 +20,10 @@ type Batch struct {
 	// none, no matter when and by which backend it is stored.
 	ReceivedAt time.Time
 	AgentID    string
+
+	// OwnSessionsOnly says that the batch came with the key of its agent. Its events cannot
+	// name the session of another agent: they belong to what their own agent monitors.
+	OwnSessionsOnly bool
 }
 
 // Group holds batches that are stored in one transaction.

@@ -131,6 +131,11 @@ type Session struct {
 	// record it.
 	Durability Durability `gorm:"type:text;not null;default:''"`
 
+	// CreatedByKey is the ID of the key with which the session was created, and CreatedBy its
+	// name. Both are "" if no key was required then.
+	CreatedByKey string `gorm:"column:created_by_key;type:varchar(32);not null;default:''"`
+	CreatedBy    string `gorm:"column:created_by;type:text;not null;default:''"`
+
 	// Notes of the users.
 	Name  string   `gorm:"type:text;not null;default:''"`
 	Notes string   `gorm:"type:text;not null;default:''"`

@@ -232,8 +232,8 @@ func (a *appending) claimStatements(batches []models.Batch) (statements []databa
 // candidateStatements returns statements that find the sessions that the events may
 // belong to.
 func candidateStatements(batches []models.Batch, found *attribution.Candidates) []database.Statement {
-	found.Known, found.Runs = map[string]bool{}, map[string][]models.SessionRun{}
-	var id string
+	found.Known, found.Runs = map[string]string{}, map[string][]models.SessionRun{}
+	var id, ofAgent string
 	var statements []database.Statement
 	for agentID, span := range spans(batches, found) {
 		var run models.SessionRun
@@ -252,10 +252,10 @@ func candidateStatements(batches []models.Batch, found *attribution.Candidates) 
 	}
 	for some := range slices.Chunk(hints(batches), askedAtOnce) {
 		statements = append(statements, database.Statement{
-			Text: "SELECT id FROM sessions WHERE id IN (?, ?, ?, ?, ?, ?, ?, ?) AND " + visible,
+			Text: "SELECT id, COALESCE(agent_id, '') FROM sessions WHERE id IN (?, ?, ?, ?, ?, ?, ?, ?) AND " + visible,
 			Args: filled(nil, some),
-			Dest: []any{&id},
-			Row:  func() { found.Known[id] = true },
+			Dest: []any{&id, &ofAgent},
+			Row:  func() { found.Known[id] = ofAgent },
 		})
 	}
 	return statements

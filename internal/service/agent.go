@@ -209,7 +209,8 @@ func NewAgents(agents AgentRegistry, listeners []HeartbeatListener, silentAfter 
 
 // Heartbeat stores a heartbeat and returns the agent's ID. If an operator configured the
 // agent's URL, the heartbeat belongs to that agent, else to the one with its name. A
-// loopback URL refers to the machine that sent the heartbeat (agent.Address).
+// loopback URL refers to the machine that sent the heartbeat (agent.Address). If agent.ID is
+// set, it came with the key of that agent, and nothing else decides.
 func (s *Agents) Heartbeat(ctx context.Context, agent models.Agent) (id string, err error) {
 	if err := checkAgent(&agent); err != nil {
 		return "", err
@@ -218,7 +219,9 @@ func (s *Agents) Heartbeat(ctx context.Context, agent models.Agent) (id string, 
 	if err != nil {
 		return "", err
 	}
-	if same := agentAt(urlFrom(agent.URL, agent.Address), known); same != nil {
+	if agent.ID != "" {
+		agent.Name = boundName(&agent, known)
+	} else if same := agentAt(urlFrom(agent.URL, agent.Address), known); same != nil {
 		agent.ID = same.ID
 	} else {
 		agent.ID = hashedID(agent.Name)
@@ -232,6 +235,17 @@ func (s *Agents) Heartbeat(ctx context.Context, agent models.Agent) (id string, 
 		err = errors.Join(err, listener.Heard(ctx, &agent))
 	}
 	return agent.ID, err
+}
+
+// boundName returns the name under which the agent with a key is stored: its own, unless
+// another agent has that name. Otherwise a hostile agent could look like another one.
+func boundName(agent *models.Agent, known []models.Agent) string {
+	for i := range known {
+		if known[i].Name == agent.Name && known[i].ID != agent.ID {
+			return agent.Name + " (" + agent.ID + ")"
+		}
+	}
+	return agent.Name
 }
 
 // urlFrom returns the URL by which the backend would call an agent at an address: a

@@ -88,13 +88,15 @@ func (a *Catalog) Get(ctx context.Context, id string) (*models.Session, *models.
 	return session, agent, err
 }
 
-// Change changes a session's notes and returns the changed session. It trims names and
-// tags, and removes duplicate tags.
-func (a *Catalog) Change(ctx context.Context, id string, change models.SessionChange) (*models.Session, error) {
+// Change changes a session's notes and returns the session before and after. It trims names
+// and tags, and removes duplicate tags.
+func (a *Catalog) Change(ctx context.Context, id string, change models.SessionChange) (before, after *models.Session, err error) {
 	if err := tidy(&change); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	session, err := a.sessions.Update(ctx, id, func(session *models.Session) error {
+	before = &models.Session{}
+	after, err = a.sessions.Update(ctx, id, func(session *models.Session) error {
+		*before = *session
 		if change.Name != nil {
 			session.Name = *change.Name
 		}
@@ -112,7 +114,7 @@ func (a *Catalog) Change(ctx context.Context, id string, change models.SessionCh
 	if err == nil {
 		a.announce.SessionChanged(id)
 	}
-	return session, err
+	return before, after, err
 }
 
 // tidy checks a change and returns it in the form in which it is stored.

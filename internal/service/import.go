@@ -182,6 +182,8 @@ func (s *Imports) store(ctx context.Context, from *bundle.Bundle, id string) err
 	}
 	session := *from.Session
 	session.ID, session.ImportedAt, session.ImportedFrom = id, new(s.clock.now()), from.Session.ID
+	actor := models.ActorOf(ctx)
+	session.CreatedByKey, session.CreatedBy = actor.KeyID, actor.Name
 	endWith(&session, last)
 	file, content, err := s.receiveFile(from)
 	if err != nil {

@@ -136,7 +136,8 @@ func (s *Sessions) store(ctx context.Context, session *models.Session, place fun
 		return nil, nil, err
 	}
 	agentID := s.agents.Own()
-	session.ID, session.AgentID = id.String(), &agentID
+	actor := models.ActorOf(ctx)
+	session.ID, session.AgentID, session.CreatedByKey, session.CreatedBy = id.String(), &agentID, actor.KeyID, actor.Name
 	file := &models.TargetFile{SHA256: *session.FileSHA256, SizeBytes: session.FileSizeBytes}
 	ctx = context.WithoutCancel(ctx) // the file is here: finish the work even if the client disconnects
 	if err := s.sessions.Create(ctx, session, file, func() error { return place(ctx) }); err != nil {

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -47,14 +48,18 @@ type Deleter interface {
 }
 
 // Delete deletes a session that is not monitored: no query finds it from now on, and Run
-// removes its rows.
+// removes its rows. An analyst gets forbidden for a session that was created with another
+// key.
 func (a *Catalog) Delete(ctx context.Context, id string) error {
 	if id == models.UnassignedID {
 		return models.Errorf(models.CodeConflict, "the session %s takes the events that belong to no other: it cannot be deleted", id)
 	}
 	now := a.clock.now()
 	err := a.sessions.Hide(ctx, id, now, func(session *models.Session) error {
+		actor := models.ActorOf(ctx)
 		switch since := session.StartingSince; {
+		case actor.Role == models.RoleAnalyst && session.CreatedByKey != actor.KeyID:
+			return models.Errorf(models.CodeForbidden, "session %s was created by %s: only an admin may delete it", id, cmp.Or(session.CreatedBy, "somebody without a key"))
 		case session.IsActive:
 			return models.Errorf(models.CodeConflict, "session %s is being monitored: stop it first", id)
 		case session.StartRequested != nil:

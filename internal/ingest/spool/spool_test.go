@@ -159,7 +159,7 @@ func TestWhatGoesInComesOutEqual(t *testing.T) {
 	empty := models.Incoming{Event: models.Event{
 		PID: new(int64(0)), ProcessName: new(""), Operation: new(""), Target: new(""), TimestampText: new(""), Data: models.JSON("null"), DataRaw: []byte{},
 	}, Processes: []models.ProcessFact{}}
-	batch := models.Batch{Events: []models.Incoming{full}, Faults: []models.ItemFault{{Index: 0, Error: hard}, {Index: 7}}, Key: hard, Digest: "d", ReceivedAt: time.Date(2026, 11, 28, 1, 2, 3, 4000, time.UTC), AgentID: hard}
+	batch := models.Batch{Events: []models.Incoming{full}, Faults: []models.ItemFault{{Index: 0, Error: hard}, {Index: 7}}, Key: hard, Digest: "d", ReceivedAt: time.Date(2026, 11, 28, 1, 2, 3, 4000, time.UTC), AgentID: hard, OwnSessionsOnly: true}
 	everyFieldSet(t, reflect.ValueOf(batch))
 
 	for name, batches := range map[string][]models.Batch{

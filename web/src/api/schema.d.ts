@@ -1115,7 +1115,7 @@ export interface paths {
         };
         /**
          * Get the backend's health, for controllers
-         * @description The same as `GET /api/health`, at the path that controllers request. They treat 200 as connected.
+         * @description The same as `GET /api/health`, at the path that controllers request. They treat 200 as connected. A key of the role `agent` gets the status only.
          */
         get: operations["getHealthForControllers"];
         put?: never;
@@ -1214,10 +1214,297 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/me": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get who sends the request */
+        get: operations["getActor"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sign-in": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Exchange a key for a cookie
+         * @description For browsers. The cookie lasts 12 hours, at most as long as the key. 409 if no key is required.
+         */
+        post: operations["signIn"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sign-out": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** End the browser's sign-in */
+        post: operations["signOut"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/setup": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Create the first key
+         * @description A backend that other machines can reach prints a link when it starts without a key.
+         *     The link has the token, which works once, within an hour of the start. The key is an
+         *     admin's.
+         */
+        post: operations["setUp"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List keys
+         * @description Newest first, with those that are revoked or expired.
+         */
+        get: operations["listKeys"];
+        put?: never;
+        /**
+         * Create a key
+         * @description After the first key, every request needs one. 1,000 keys may be valid at a time.
+         */
+        post: operations["createKey"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/keys/{keyId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The ID of the key.
+                 * @example k3m7q2x9ab4c
+                 */
+                keyId: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Revoke a key
+         * @description Its requests and streams end within 5 seconds, on every backend. The key stays in the list.
+         */
+        delete: operations["revokeKey"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List what actors did
+         * @description Newest first. The audit records uploads, starts, stops, changes, deletions, imports,
+         *     exports, downloads of files, changes of rules and keys, and sign-ins, with their
+         *     results. Nothing can change or delete an entry; `AUDIT_DAYS` limits their age.
+         */
+        get: operations["listAudit"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /**
+         * @description What the holder of a key may do.
+         * @enum {unknown}
+         */
+        Role: "agent" | "viewer" | "analyst" | "admin";
+        /** @description Who sends a request. */
+        Actor: {
+            /** @description Every request needs a key. */
+            requires_key: boolean;
+            /** @description The role; `admin` while no key is required. */
+            role: components["schemas"]["Role"];
+            /** @description The name of the key; empty without one. */
+            name: string;
+            /** @description The ID of the key; empty without one. */
+            key_id: string;
+            /** @description The agent for which a key of the role `agent` speaks; otherwise empty. */
+            agent_id: string;
+        };
+        /** @description A key. */
+        SignIn: {
+            /** @description The key. */
+            key: string;
+        };
+        /** @description The token of the first start. */
+        Setup: {
+            /** @description The token from the link that the backend printed. */
+            token: string;
+            /**
+             * @description Who holds the key.
+             * @default admin
+             */
+            name: string;
+        };
+        /** @description A key to create. */
+        NewKey: {
+            /** @description Who or what holds the key. */
+            name: string;
+            /** @description What the holder may do. */
+            role: components["schemas"]["Role"];
+            /** @description For the role `agent`: the ID or the name of the agent, even if it has sent nothing yet. The default is the agent at `AGENT_SERVICE_URL`. */
+            agent?: string;
+            /** @description When the key expires; null for never. */
+            expires_at?: components["schemas"]["TimeParameter"] | null;
+        };
+        /** @description A key, without the key itself. */
+        APIKey: {
+            /** @description The ID of the key. */
+            id: string;
+            /** @description The first characters of the key. */
+            prefix: string;
+            /** @description Who or what holds the key. */
+            name: string;
+            /** @description What the holder may do. */
+            role: components["schemas"]["Role"];
+            /** @description The agent for which a key of the role `agent` speaks; otherwise empty. */
+            agent_id: string;
+            /** @description That agent's name. */
+            agent_name: string;
+            /** @description When it was created. */
+            created_at: components["schemas"]["Time"];
+            /** @description Who created it. */
+            created_by: string;
+            /** @description When it was used last, to about a minute; null if never. */
+            last_used_at: components["schemas"]["Time"] | null;
+            /** @description When it expires; null for never. */
+            expires_at: components["schemas"]["Time"] | null;
+            /** @description When it was revoked; null if it was not. */
+            revoked_at: components["schemas"]["Time"] | null;
+        };
+        /** @description A new key. */
+        CreatedKey: {
+            /** @description The ID of the key. */
+            id: string;
+            /** @description The first characters of the key. */
+            prefix: string;
+            /** @description Who or what holds the key. */
+            name: string;
+            /** @description What the holder may do. */
+            role: components["schemas"]["Role"];
+            /** @description The agent for which a key of the role `agent` speaks; otherwise empty. */
+            agent_id: string;
+            /** @description That agent's name. */
+            agent_name: string;
+            /** @description When it was created. */
+            created_at: components["schemas"]["Time"];
+            /** @description Who created it. */
+            created_by: string;
+            /** @description When it was used last, to about a minute; null if never. */
+            last_used_at: components["schemas"]["Time"] | null;
+            /** @description When it expires; null for never. */
+            expires_at: components["schemas"]["Time"] | null;
+            /** @description When it was revoked; null if it was not. */
+            revoked_at: components["schemas"]["Time"] | null;
+            /** @description The key itself. It is not shown again. */
+            key: string;
+        };
+        /** @description All keys. */
+        KeyList: {
+            /** @description The keys. */
+            keys: components["schemas"]["APIKey"][];
+        };
+        /** @description What an actor did or tried to do. */
+        AuditEntry: {
+            /** @description The ID of the entry; later entries have larger ones. */
+            id: number;
+            /** @description When the request ended. */
+            at: components["schemas"]["Time"];
+            /** @description The ID of the actor's key; empty without one. */
+            key_id: string;
+            /** @description The name of the key; empty without one. */
+            actor: string;
+            /** @description The role of the key; empty for a refused sign-in. */
+            role: string;
+            /** @description The IP address of the client. */
+            address: string;
+            /** @description The `operationId` of the request. */
+            action: string;
+            /** @description The session; empty if the action concerns none. */
+            session_id: string;
+            /** @description What else the action concerns, such as the ID of a rule or a key. */
+            target: string;
+            /** @description What was changed; null if unknown. */
+            before: unknown;
+            /** @description What it was changed to; null if unknown. */
+            after: unknown;
+            /** @description The HTTP status of the answer. */
+            status: number;
+            /** @description The code of the error; empty for a success. */
+            code: string;
+            /** @description The request's ID, which is in the log. */
+            request_id: string;
+        };
+        /** @description A page of the audit. */
+        AuditPage: {
+            /** @description The entries, newest first. */
+            entries: components["schemas"]["AuditEntry"][];
+            /** @description The value of `before` for the next page; null at the end. */
+            next: number | null;
+        };
         /** @description An error answer. */
         Error: {
             /** @description What is wrong, and what to do. */
@@ -1307,6 +1594,8 @@ export interface components {
             keep: boolean;
             /** @description When the session was created. */
             created_at: components["schemas"]["Time"];
+            /** @description The name of the key with which the session was created; null without one. */
+            created_by: string | null;
             /** @description The last change of anything but its events. */
             updated_at: components["schemas"]["Time"];
             /** @description When the session was imported; null if it was created here. */
@@ -1423,6 +1712,7 @@ export interface components {
          *       },
          *       "keep": false,
          *       "created_at": "2026-11-22T18:56:02.114873Z",
+         *       "created_by": null,
          *       "updated_at": "2026-11-22T19:06:41.730155Z",
          *       "imported_at": null,
          *       "imported_from": null,
@@ -1474,6 +1764,7 @@ export interface components {
          *           },
          *           "keep": false,
          *           "created_at": "2026-11-22T18:56:02.114873Z",
+         *           "created_by": null,
          *           "updated_at": "2026-11-22T19:06:41.730155Z",
          *           "imported_at": null,
          *           "imported_from": null,
@@ -1531,6 +1822,7 @@ export interface components {
          *       },
          *       "keep": false,
          *       "created_at": "2026-11-22T18:56:02.114873Z",
+         *       "created_by": null,
          *       "updated_at": "2026-11-22T19:06:41.730155Z",
          *       "imported_at": null,
          *       "imported_from": null,
@@ -4422,7 +4714,23 @@ export interface components {
                 "application/json": components["schemas"]["Error"];
             };
         };
-        /** @description The host is not one of the backend's, or the page's origin may not do this. `forbidden`. */
+        /** @description The request needs a key, or its key is wrong, expired or revoked. `unauthorized`. */
+        Unauthorized: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "error": "the key is not valid: it is wrong, expired or revoked",
+                 *       "code": "unauthorized"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Error"];
+            };
+        };
+        /** @description The host is not one of the backend's, the page's origin may not do this, or the key's role may not. `forbidden`. */
         Forbidden: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -4638,6 +4946,8 @@ export interface components {
     headers: {
         /** @description The ID of the request, also in the log. */
         "X-Request-Id": string;
+        /** @description The cookie, `HttpOnly` and `SameSite=Strict`; `Secure` on TLS. */
+        "Set-Cookie": string;
         /** @description The number of seconds after which the same request may succeed. */
         "Retry-After": number;
         /** @description `attachment`, with a file name. */
@@ -4710,6 +5020,7 @@ export interface operations {
                 };
             };
             400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
@@ -4755,6 +5066,7 @@ export interface operations {
                 };
             };
             400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             409: components["responses"]["Conflict"];
             413: components["responses"]["TooLarge"];
@@ -4789,6 +5101,7 @@ export interface operations {
                     "application/json": components["schemas"]["SessionDetail"];
                 };
             };
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             429: components["responses"]["Overloaded"];
@@ -4821,9 +5134,11 @@ export interface operations {
                     "application/json": components["schemas"]["Deleting"];
                 };
             };
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             409: components["responses"]["Conflict"];
+            429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
         };
@@ -4867,11 +5182,13 @@ export interface operations {
                 };
             };
             400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             409: components["responses"]["Conflict"];
             413: components["responses"]["TooLarge"];
             415: components["responses"]["UnsupportedMedia"];
+            429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
         };
@@ -4895,7 +5212,9 @@ export interface operations {
                     "application/json": components["schemas"]["RuleList"];
                 };
             };
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
+            429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
         };
     };
@@ -4924,10 +5243,12 @@ export interface operations {
                 };
             };
             400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             409: components["responses"]["Conflict"];
             413: components["responses"]["TooLarge"];
             415: components["responses"]["UnsupportedMedia"];
+            429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
         };
@@ -4962,6 +5283,7 @@ export interface operations {
                 };
             };
             400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             413: components["responses"]["TooLarge"];
@@ -4996,8 +5318,10 @@ export interface operations {
                     "application/json": components["schemas"]["RuleDetail"];
                 };
             };
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
         };
@@ -5036,11 +5360,13 @@ export interface operations {
                 };
             };
             400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             409: components["responses"]["Conflict"];
             413: components["responses"]["TooLarge"];
             415: components["responses"]["UnsupportedMedia"];
+            429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
         };
@@ -5076,8 +5402,10 @@ export interface operations {
                     };
                 };
             };
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
         };
@@ -5115,10 +5443,12 @@ export interface operations {
                 };
             };
             400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             413: components["responses"]["TooLarge"];
             415: components["responses"]["UnsupportedMedia"];
+            429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
         };
@@ -5149,8 +5479,10 @@ export interface operations {
                 };
             };
             400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
         };
@@ -5184,8 +5516,10 @@ export interface operations {
                 };
             };
             400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
         };
@@ -5216,6 +5550,7 @@ export interface operations {
                 };
             };
             400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             429: components["responses"]["Overloaded"];
@@ -5276,6 +5611,7 @@ export interface operations {
                 };
             };
             400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
@@ -5313,6 +5649,7 @@ export interface operations {
                 };
             };
             400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             429: components["responses"]["Overloaded"];
@@ -5353,7 +5690,9 @@ export interface operations {
                 };
             };
             400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
+            429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
         };
@@ -5383,9 +5722,11 @@ export interface operations {
                     "application/json": components["schemas"]["CreatedSession"];
                 };
             };
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             409: components["responses"]["Conflict"];
+            429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
         };
@@ -5443,6 +5784,7 @@ export interface operations {
                 content?: never;
             };
             400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             409: components["responses"]["Conflict"];
@@ -5464,6 +5806,7 @@ export interface operations {
                     "text/plain": string;
                 };
             };
+            429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
         };
@@ -5521,6 +5864,7 @@ export interface operations {
                 content?: never;
             };
             400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             409: components["responses"]["Conflict"];
@@ -5542,6 +5886,7 @@ export interface operations {
                     "text/plain": string;
                 };
             };
+            429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
         };
@@ -5571,6 +5916,7 @@ export interface operations {
                     "application/json": components["schemas"]["ProcessTree"];
                 };
             };
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             429: components["responses"]["Overloaded"];
@@ -5626,6 +5972,7 @@ export interface operations {
                 };
             };
             400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             429: components["responses"]["Overloaded"];
@@ -5687,6 +6034,7 @@ export interface operations {
                 };
             };
             400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             429: components["responses"]["Overloaded"];
@@ -5719,9 +6067,11 @@ export interface operations {
                     "application/json": components["schemas"]["DeletingEvents"];
                 };
             };
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             409: components["responses"]["Conflict"];
+            429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
         };
@@ -5756,8 +6106,10 @@ export interface operations {
                     "application/json": components["schemas"]["ExportedEvent"];
                 };
             };
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
         };
@@ -5803,6 +6155,7 @@ export interface operations {
                 };
             };
             400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             429: components["responses"]["Overloaded"];
@@ -5852,6 +6205,7 @@ export interface operations {
                 };
             };
             400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             429: components["responses"]["Overloaded"];
@@ -5905,6 +6259,7 @@ export interface operations {
                 };
             };
             400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             429: components["responses"]["Overloaded"];
@@ -5953,6 +6308,7 @@ export interface operations {
                 };
             };
             400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             429: components["responses"]["Overloaded"];
@@ -6016,6 +6372,7 @@ export interface operations {
                 };
             };
             400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             429: components["responses"]["Overloaded"];
@@ -6051,6 +6408,7 @@ export interface operations {
                     "text/event-stream": string;
                 };
             };
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
@@ -6107,6 +6465,7 @@ export interface operations {
                 };
             };
             400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             409: components["responses"]["Conflict"];
@@ -6145,9 +6504,11 @@ export interface operations {
                 };
             };
             400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             413: components["responses"]["TooLarge"];
             415: components["responses"]["UnsupportedMedia"];
+            429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
         };
@@ -6187,7 +6548,9 @@ export interface operations {
                     "application/json": components["schemas"]["MonitorMode"][];
                 };
             };
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
+            429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
         };
     };
@@ -6231,10 +6594,12 @@ export interface operations {
                 };
             };
             400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             413: components["responses"]["TooLarge"];
             415: components["responses"]["UnsupportedMedia"];
+            429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
             502: components["responses"]["AgentFailed"];
             503: components["responses"]["Unavailable"];
@@ -6283,12 +6648,14 @@ export interface operations {
                 };
             };
             400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             409: components["responses"]["Conflict"];
             413: components["responses"]["TooLarge"];
             415: components["responses"]["UnsupportedMedia"];
             422: components["responses"]["CannotRun"];
+            429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
             502: components["responses"]["AgentFailed"];
             503: components["responses"]["Unavailable"];
@@ -6319,11 +6686,13 @@ export interface operations {
                 };
             };
             400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             409: components["responses"]["Conflict"];
             413: components["responses"]["TooLarge"];
             415: components["responses"]["UnsupportedMedia"];
+            429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
         };
@@ -6347,7 +6716,9 @@ export interface operations {
                     "application/json": components["schemas"]["AgentList"];
                 };
             };
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
+            429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
         };
@@ -6376,10 +6747,12 @@ export interface operations {
                 };
             };
             400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             409: components["responses"]["Conflict"];
             413: components["responses"]["TooLarge"];
             415: components["responses"]["UnsupportedMedia"];
+            429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
         };
@@ -6426,6 +6799,7 @@ export interface operations {
                 };
             };
             400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             409: components["responses"]["Conflict"];
             413: components["responses"]["TooLarge"];
@@ -6477,6 +6851,7 @@ export interface operations {
                 };
             };
             400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             409: components["responses"]["Conflict"];
             413: components["responses"]["TooLarge"];
@@ -6531,6 +6906,7 @@ export interface operations {
                 };
             };
             400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             409: components["responses"]["Conflict"];
             413: components["responses"]["TooLarge"];
@@ -6582,6 +6958,7 @@ export interface operations {
                 };
             };
             400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             409: components["responses"]["Conflict"];
             413: components["responses"]["TooLarge"];
@@ -6633,6 +7010,7 @@ export interface operations {
                 };
             };
             400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             409: components["responses"]["Conflict"];
             413: components["responses"]["TooLarge"];
@@ -6678,8 +7056,10 @@ export interface operations {
                 };
             };
             400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
         };
@@ -6708,6 +7088,7 @@ export interface operations {
                     "application/json": components["schemas"]["Event"][];
                 };
             };
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             429: components["responses"]["Overloaded"];
@@ -6734,7 +7115,9 @@ export interface operations {
                     "application/json": components["schemas"]["Health"];
                 };
             };
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
+            429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
         };
     };
@@ -6747,17 +7130,19 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The health of the backend. */
+            /** @description The backend is there. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Health"];
+                    "application/json": components["schemas"]["Health"] | components["schemas"]["Liveness"];
                 };
             };
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
+            429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
         };
     };
@@ -6803,7 +7188,9 @@ export interface operations {
                     "application/json": components["schemas"]["Readiness"];
                 };
             };
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
+            429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
             /** @description The backend does not serve requests. The checks show why. */
             503: {
@@ -6837,7 +7224,9 @@ export interface operations {
                     "text/plain": string;
                 };
             };
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
+            429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
         };
     };
@@ -6875,7 +7264,9 @@ export interface operations {
                     };
                 };
             };
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
+            429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
         };
     };
@@ -6909,6 +7300,270 @@ export interface operations {
             };
             403: components["responses"]["Forbidden"];
             500: components["responses"]["Internal"];
+        };
+    };
+    getActor: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The actor. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Actor"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            429: components["responses"]["Overloaded"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    signIn: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SignIn"];
+            };
+        };
+        responses: {
+            /** @description The browser is signed in. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Set-Cookie": components["headers"]["Set-Cookie"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Actor"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMedia"];
+            429: components["responses"]["Overloaded"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    signOut: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The cookie is not valid any more. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Set-Cookie": components["headers"]["Set-Cookie"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Liveness"];
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    setUp: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Setup"];
+            };
+        };
+        responses: {
+            /** @description The key. Only this answer has it. */
+            201: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Set-Cookie": components["headers"]["Set-Cookie"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CreatedKey"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMedia"];
+            429: components["responses"]["Overloaded"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listKeys: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The keys. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KeyList"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            429: components["responses"]["Overloaded"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    createKey: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewKey"];
+            };
+        };
+        responses: {
+            /** @description The key. Only this answer has it. */
+            201: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CreatedKey"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMedia"];
+            429: components["responses"]["Overloaded"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    revokeKey: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The ID of the key.
+                 * @example k3m7q2x9ab4c
+                 */
+                keyId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The revoked key. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["APIKey"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            429: components["responses"]["Overloaded"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listAudit: {
+        parameters: {
+            query?: {
+                /** @description Only entries of this time or later. */
+                from?: components["schemas"]["TimeParameter"];
+                /** @description Only entries of this time or earlier. */
+                to?: components["schemas"]["TimeParameter"];
+                /**
+                 * @description Only entries of the key with this name or ID.
+                 * @example Ada
+                 */
+                actor?: components["schemas"]["TextParameter"];
+                /**
+                 * @description Only entries of this action, an `operationId`.
+                 * @example startMonitor
+                 */
+                action?: components["schemas"]["TextParameter"];
+                /** @description Only entries of the session with this ID. */
+                session?: components["schemas"]["TextParameter"];
+                /** @description Only entries with a smaller ID. The `next` of the previous page. */
+                before?: number;
+                /** @description The maximum number of entries. */
+                limit?: number;
+                /** @description `ndjson` sends all selected entries as a download, one per line; `limit` has no effect. */
+                format?: "json" | "ndjson";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of entries, or the download. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditPage"];
+                    "application/x-ndjson": string;
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            429: components["responses"]["Overloaded"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
         };
     };
 }

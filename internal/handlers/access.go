@@ -1,0 +1,208 @@
+package handlers
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v5"
+
+	"ospulse/internal/apidoc"
+	"ospulse/internal/models"
+	"ospulse/internal/service"
+)
+
+// Identifier decides who sends a request. *service.Keys implements it and documents its
+// contract.
+type Identifier interface {
+	Identify(ctx context.Context, shown service.Credential, address netip.Addr) (models.Actor, context.Context, error)
+}
+
+// Auditor stores what actors did. *service.Audit implements it and documents its contract.
+type Auditor interface {
+	Record(ctx context.Context, entry *models.AuditEntry)
+}
+
+// access lets a request pass if its actor has one of the roles that its route accepts, and
+// records what the actor did.
+type access struct {
+	keys  Identifier
+	audit Auditor
+	pages map[string]bool // routes of the dashboard's files, which hold no data
+}
+
+// errRole is the answer to a key of another role.
+var errRole = models.Errorf(models.CodeForbidden, "the role of this key does not allow this request")
+
+// middleware identifies the actor of each request. A request for an unknown path needs a
+// key too, so that the answer does not reveal which paths exist.
+func (a *access) middleware(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c *echo.Context) error {
+		route := c.Request().Method + " " + c.Path()
+		operation, isKnown := apidoc.Operations()[route]
+		if operation.IsPublic || a.pages[route] {
+			return a.record(c, &operation, models.Actor{Address: clientAddress(c).String()}, next(c))
+		}
+		request := c.Request()
+		actor, valid, err := a.keys.Identify(request.Context(), credential(request), clientAddress(c))
+		if err != nil {
+			if models.ErrorCode(err) == models.CodeUnauthorized {
+				c.Response().Header().Set("WWW-Authenticate", "Bearer")
+			}
+			return err
+		}
+		ctx, cancel := context.WithCancelCause(models.WithActor(request.Context(), actor))
+		defer cancel(nil)
+		defer context.AfterFunc(valid, func() { cancel(errRevoked) })()
+		c.SetRequest(request.WithContext(ctx))
+		if isKnown && !actor.MayDoAnything() && !slices.Contains(operation.Roles, string(actor.Role)) {
+			err = errRole
+		} else {
+			err = next(c)
+		}
+		if errors.Is(err, context.Canceled) && context.Cause(ctx) == errRevoked { //nolint:errorlint // the cause is set here
+			err = errRevoked
+		}
+		return a.record(c, &operation, actor, err)
+	}
+}
+
+// errRevoked ends the requests of an actor whose right has ended.
+var errRevoked = models.Errorf(models.CodeUnauthorized, "the key was revoked or has expired, or keys are required now")
+
+// record stores an audited operation with its result, and returns err.
+func (a *access) record(c *echo.Context, operation *apidoc.Operation, actor models.Actor, err error) error {
+	if !operation.IsAudited {
+		return err
+	}
+	noted := note(c)
+	switch {
+	case noted.actor != nil:
+		actor = *noted.actor
+	case operation.IsPublic && models.ErrorCode(err) != models.CodeUnauthorized:
+		return err // otherwise anyone could fill the audit; wrong keys are slowed down
+	}
+	entry := &models.AuditEntry{
+		KeyID: actor.KeyID, ActorName: actor.Name, Role: actor.Role, Address: actor.Address,
+		Action: operation.ID, SessionID: noted.sessionID, Target: noted.target, Before: noted.before, After: noted.after,
+		RequestID: requestID(c), Status: http.StatusOK,
+	}
+	if err != nil {
+		entry.Code = clientError(c, err).Code
+		entry.Status = statusOf(entry.Code)
+	} else if response, _ := echo.UnwrapResponse(c.Response()); response != nil && response.Status != 0 {
+		entry.Status = response.Status
+	}
+	a.audit.Record(context.WithoutCancel(c.Request().Context()), entry)
+	return err
+}
+
+// noted is what a handler says about its request, for the audit.
+type noted struct {
+	actor             *models.Actor // of a sign-in
+	sessionID, target string
+	before, after     string // JSON
+}
+
+const notedKey = "noted"
+
+// newNoted returns what the path says.
+func newNoted(c *echo.Context) *noted {
+	n := &noted{sessionID: c.Param("sessionId")}
+	for _, name := range []string{"ruleId", "keyId"} {
+		n.target += c.Param(name)
+	}
+	return n
+}
+
+// note returns what the audit will record about the request, for a handler to complete.
+func note(c *echo.Context) *noted {
+	n, _ := c.Get(notedKey).(*noted)
+	if n == nil {
+		n = newNoted(c)
+		c.Set(notedKey, n)
+	}
+	return n
+}
+
+// changed notes what was changed, and to what.
+func (n *noted) changed(before, after any) {
+	n.before, n.after = auditJSON(before), auditJSON(after)
+}
+
+// maxAuditBytes is the most that an entry keeps of what was changed.
+const maxAuditBytes = 16 << 10
+
+func auditJSON(v any) string {
+	if v == nil {
+		return ""
+	}
+	text, err := json.Marshal(v)
+	if err != nil {
+		text, _ = json.Marshal(err.Error())
+	}
+	if len(text) > maxAuditBytes {
+		text, _ = json.Marshal(fmt.Sprintf("%d bytes, not kept", len(text)))
+	}
+	return string(text)
+}
+
+// credential returns the key or the cookie of a request. A key wins over a cookie.
+func credential(r *http.Request) service.Credential {
+	if scheme, key, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
+		return service.Credential{Key: strings.TrimSpace(key)}
+	}
+	if key := r.Header.Get("X-API-Key"); key != "" {
+		return service.Credential{Key: key}
+	}
+	if cookie, err := r.Cookie(cookieName(r)); err == nil {
+		return service.Credential{Token: cookie.Value}
+	}
+	return service.Credential{}
+}
+
+// cookieName returns the name of the sign-in cookie. Browsers send cookies to all ports of a
+// host, so the name has the port.
+func cookieName(r *http.Request) string {
+	if _, port, err := net.SplitHostPort(r.Host); err == nil && port != "" {
+		return "ospulse-" + port
+	}
+	return "ospulse"
+}
+
+// setCookie sets or, with an empty token, removes the sign-in cookie.
+func setCookie(c *echo.Context, token string, expires time.Time) {
+	cookie := &http.Cookie{
+		Name: cookieName(c.Request()), Value: token, Path: "/", HttpOnly: true, Secure: c.Scheme() == "https", SameSite: http.SameSiteStrictMode, Expires: expires,
+	}
+	if token == "" {
+		cookie.MaxAge = -1
+	}
+	c.SetCookie(cookie)
+}
+
+// clientAddress returns the IP address of the client: the other end of the connection, or
+// what a trusted proxy says; the zero address if there is none.
+func clientAddress(c *echo.Context) netip.Addr {
+	address, _ := netip.ParseAddr(c.RealIP())
+	return address.Unmap()
+}
+
+// check returns an error unless every route of the router is an operation of
+// openapi.yaml or a page.
+func (a *access) check(e *echo.Echo) error {
+	for _, route := range e.Router().Routes() {
+		name := route.Method + " " + route.Path
+		if _, ok := apidoc.Operations()[name]; !ok && !a.pages[name] {
+			return fmt.Errorf("the route %s is not in openapi.yaml, so nobody may use it", name)
+		}
+	}
+	return nil
+}
