@@ -28,6 +28,7 @@ import (
 	"ospulse/agent/internal/inspect"
 	"ospulse/agent/internal/journal"
 	"ospulse/agent/internal/monitor"
+	"ospulse/agent/internal/pin"
 )
 
 // softMemoryLimit is Go's memory limit. With it, the garbage collector runs before the
@@ -98,7 +99,7 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 	}
 	defer uploads.Close()
 	sender, err := delivery.New(delivery.Options{
-		Backend: cfg.Backend.String(), Key: cfg.BackendKey, Agent: agentName(),
+		Backend: cfg.Backend.String(), Key: cfg.BackendKey, TLS: pin.Config(cfg.BackendPin), Agent: agentName(),
 		Dir: filepath.Join(cfg.DataDir, "spool"), SpoolMaxBytes: int64(cfg.SpoolMB) << 20, Log: log,
 	})
 	if err != nil {
@@ -168,7 +169,7 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 		})
 	})
 	running.Go(func() {
-		heartbeat.Run(beside, heartbeat.Options{Backend: cfg.Backend.String(), Key: cfg.BackendKey, Log: log, OnIdentity: func(nonce string, raw json.RawMessage) {
+		heartbeat.Run(beside, heartbeat.Options{Backend: cfg.Backend.String(), Key: cfg.BackendKey, TLS: pin.Config(cfg.BackendPin), Log: log, OnIdentity: func(nonce string, raw json.RawMessage) {
 			var identity monitor.Identity
 			if err := json.Unmarshal(raw, &identity); err != nil {
 				log.Warn("cannot read the backend's identity in its answer to a heartbeat", "error", err)

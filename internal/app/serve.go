@@ -199,23 +199,13 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 	if certificates != nil {
 		log.Info("serving TLS", "certificate_sha256", certificates.Fingerprint())
 	}
-	if err := offerSetup(ctx, keys, dashboard, log); err != nil {
-		return ignoreInterrupt(ctx, err)
+	if token := keys.OfferSetup(); token != "" {
+		// The token is behind the #, so no browser sends it to a server as part of a URL.
+		log.Warn("no key exists, so nobody can use this backend: open this link within an hour, with this machine's name in place of localhost if need be, or run ospulse-backend keys create --role admin", "link", dashboard+"#setup="+token)
 	}
 	if err := handlers.Serve(ctx, listener, get, router, cfg.ShutdownTimeout, log); err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}
-	return nil
-}
-
-// offerSetup logs the link of the first start, if no key exists and one is required. The
-// token is behind the #, so no browser sends it to a server or a proxy as part of a URL.
-func offerSetup(ctx context.Context, keys *service.Keys, dashboard string, log *slog.Logger) error {
-	token, err := keys.OfferSetup(ctx)
-	if err != nil || token == "" {
-		return err
-	}
-	log.Warn("no key exists, so nobody can use this backend: open this link within an hour, with this machine's name in place of localhost if need be, or run ospulse-backend keys create --role admin", "link", dashboard+"#setup="+token)
 	return nil
 }
 

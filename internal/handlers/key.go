@@ -164,7 +164,12 @@ func (h *keyHandler) create(c *echo.Context) error {
 func noteKey(c *echo.Context, key *models.APIKey) {
 	n := note(c)
 	n.target = key.ID
-	n.changed(nil, newKeyView(key))
+	n.changed(nil, keyNote(key))
+}
+
+// keyNote returns what the audit keeps about a key.
+func keyNote(k *models.APIKey) map[string]any {
+	return map[string]any{"name": k.Name, "role": k.Role, "agent": k.AgentName, "expires_at": optionalTime(k.ExpiresAt)}
 }
 
 func sendKey(c *echo.Context, key *models.APIKey, text string) error {
@@ -191,6 +196,6 @@ func (h *keyHandler) revoke(c *echo.Context) error {
 	if err != nil {
 		return err
 	}
-	note(c).changed(nil, newKeyView(key))
+	note(c).changed(nil, keyNote(key))
 	return c.JSON(http.StatusOK, newKeyView(key))
 }

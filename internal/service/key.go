@@ -82,6 +82,7 @@ type Keys struct {
 // keyState is what requests are checked against. It does not change.
 type keyState struct {
 	anonymous *holder // nil if every request needs a key
+	exist     bool    // a key was created at any time
 	keys      map[string]*holder
 	signIns   map[string]*holder // the sign-in of a valid key
 }
@@ -129,7 +130,7 @@ func (s *Keys) Load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	next := &keyState{keys: make(map[string]*holder, len(keys)), signIns: make(map[string]*holder, len(signIns))}
+	next := &keyState{exist: exist, keys: make(map[string]*holder, len(keys)), signIns: make(map[string]*holder, len(signIns))}
 	before := s.state.Load()
 	if before == nil {
 		before = &keyState{}
@@ -304,7 +305,8 @@ type NewKey struct {
 }
 
 // Create stores a new key. It returns the key's row and the key itself, which is not stored.
-// It returns invalid for a bad name, role, agent or time.
+// It returns invalid for a bad name, role, agent or time, and unless the first key is an
+// admin's.
 func (s *Keys) Create(ctx context.Context, by models.Actor, wanted NewKey) (*models.APIKey, string, error) {
 	now := s.clock.now()
 	name := strings.TrimSpace(wanted.Name)
@@ -317,6 +319,11 @@ func (s *Keys) Create(ctx context.Context, by models.Actor, wanted NewKey) (*mod
 		return nil, "", models.Errorf(models.CodeInvalid, "agent is only for keys of the role agent")
 	case wanted.ExpiresAt != nil && !now.Before(*wanted.ExpiresAt):
 		return nil, "", models.Errorf(models.CodeInvalid, "expires_at must be in the future")
+	}
+	if exist, err := s.keys.Exist(ctx); err != nil {
+		return nil, "", err
+	} else if !exist && wanted.Role != models.RoleAdmin {
+		return nil, "", models.Errorf(models.CodeInvalid, "the first key must be an admin's: from then on only an admin can create others")
 	}
 	text := keyPrefix + rand.Text()
 	key := &models.APIKey{
@@ -411,16 +418,15 @@ func (s *Keys) SignOut(ctx context.Context, token string) error {
 
 // OfferSetup returns a token with which someone can create the first key within an hour; ""
 // unless keys are required and none exists. The program prints it on its terminal.
-func (s *Keys) OfferSetup(ctx context.Context) (string, error) {
-	exist, err := s.keys.Exist(ctx)
-	if err != nil || exist || !s.Required() {
-		return "", err
+func (s *Keys) OfferSetup() string {
+	if s.state.Load().exist || !s.Required() {
+		return ""
 	}
 	token := rand.Text()
 	s.setupMu.Lock()
 	defer s.setupMu.Unlock()
 	s.setupHash, s.setupEnds = hashed(token), s.clock.now().Add(setupLasts)
-	return token, nil
+	return token
 }
 
 // Setup creates the first key, of an admin, for the holder of the setup token, which works

@@ -180,6 +180,7 @@ func TestTheFirstKeyClosesTheDoor(t *testing.T) {
 	if me.RequiresKey || me.Role != "admin" {
 		t.Errorf("before the first key: %+v", me)
 	}
+	wantError(t, b.send("POST", "/api/keys", `{"name":"Vic","role":"viewer"}`), http.StatusBadRequest, "invalid", "the first key")
 	open := b.stream("/api/stream")
 	key := b.createKey("", `{"name":"Ada","role":"admin"}`)
 	open.wantEnd(t)

@@ -17,6 +17,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"ospulse/agent/internal/pin"
 )
 
 // Config has the settings of the agent.
@@ -29,6 +31,9 @@ type Config struct {
 
 	Backend    *url.URL
 	BackendKey string
+	// BackendPin is the SHA-256 of the only certificate that the backend may have; nil for
+	// any that the machine trusts.
+	BackendPin []byte
 
 	DataDir     string
 	MaxUploadMB int
@@ -70,6 +75,7 @@ func settings(c *Config, getenv func(string) string) []setting {
 	return []setting{
 		{"backend", "BACKEND_URL", "http://localhost:3003", "`URL` of the backend that receives the events", c.setBackend},
 		{"backend-key", "BACKEND_API_KEY", "", "the `key` that the backend requires; prefer the variable, which other users cannot see", text(&c.BackendKey)},
+		{"backend-fingerprint", "BACKEND_FINGERPRINT", "", "the `SHA-256` of the backend's certificate, which replaces the check of its authority and name; the backend's log shows it", c.setPin},
 		{"host", "HOST", "127.0.0.1", "the `address` to listen on", c.setHost},
 		{"port", "PORT", "7000", "the `port` to listen on; 0: any free port", integer(&c.Port, 0, 65535)},
 		{"key", "AGENT_API_KEY", "", "the `key` that callers must send; prefer the variable, which other users cannot see", c.setKey},
@@ -164,6 +170,9 @@ func Load(args []string, getenv func(string) string) (Config, error) {
 	if !c.AllowRemote && c.APIKey == "" && c.Host != "" && !isLoopback(c.Host) {
 		faults = append(faults, fmt.Errorf("--host %s: others could reach the agent and run files on this machine: set AGENT_API_KEY, or --allow-remote to allow that", c.Host))
 	}
+	if c.BackendPin != nil && c.Backend != nil && c.Backend.Scheme != "https" {
+		faults = append(faults, fmt.Errorf("--backend %s: --backend-fingerprint needs https", c.Backend))
+	}
 	if c.APIKey == "" && c.SpawnNetwork == "host" {
 		faults = append(faults, errors.New("--spawn-network host: a sample could control this agent: set the same AGENT_API_KEY for the agent and the backend"))
 	}
@@ -227,6 +236,11 @@ func (c *Config) setBackend(value string) error {
 	u.Path = strings.TrimRight(u.Path, "/")
 	c.Backend = u
 	return nil
+}
+
+func (c *Config) setPin(value string) (err error) {
+	c.BackendPin, err = pin.Parse(value)
+	return err
 }
 
 func (c *Config) setHost(value string) error {

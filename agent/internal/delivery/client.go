@@ -5,6 +5,7 @@ package delivery
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -72,7 +73,7 @@ type client struct {
 	plainUntil  time.Time // until then, assume that the backend does not support zstd
 }
 
-func newClient(base, key, agent string, use *http.Client) (*client, error) {
+func newClient(base, key, agent string, secure *tls.Config, use *http.Client) (*client, error) {
 	u, err := url.Parse(base)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, fmt.Errorf("the backend's URL must be like http://127.0.0.1:3003, not %q", base)
@@ -83,6 +84,7 @@ func newClient(base, key, agent string, use *http.Client) (*client, error) {
 		use = &http.Client{Timeout: requestTimeout, Transport: &http.Transport{
 			Proxy:               http.ProxyFromEnvironment,
 			DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
+			TLSClientConfig:     secure,
 			TLSHandshakeTimeout: dialTimeout,
 			ForceAttemptHTTP2:   true,
 			DisableCompression:  true,

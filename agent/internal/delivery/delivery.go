@@ -36,6 +36,7 @@
 package delivery
 
 import (
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"maps"
@@ -68,6 +69,7 @@ const (
 type Options struct {
 	Backend       string        // base URL
 	Key           string        // sent as Authorization: Bearer, unless empty
+	TLS           *tls.Config   // nil: the certificates that the machine trusts
 	Agent         string        // this agent's name in its heartbeats, sent as X-OSPulse-Agent, unless empty
 	Dir           string        // of the spool; only one agent may use it
 	SpoolMaxBytes int64         // limit for the files in Dir; 0: no spool
@@ -142,7 +144,7 @@ func New(o Options) (*Delivery, error) {
 	if o.Dir == "" || o.SpoolMaxBytes < 0 || o.QueueMaxBytes < 0 || o.FlushTimeout < 0 {
 		return nil, errors.New("delivery needs a folder for its spool, and limits that are not negative")
 	}
-	client, err := newClient(o.Backend, o.Key, o.Agent, o.Client)
+	client, err := newClient(o.Backend, o.Key, o.Agent, o.TLS, o.Client)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -72,8 +73,9 @@ type Delivery struct {
 
 // Options are the settings of Run.
 type Options struct {
-	Backend string // base URL
-	Key     string // sent as Authorization: Bearer, unless empty
+	Backend string      // base URL
+	Key     string      // sent as Authorization: Bearer, unless empty
+	TLS     *tls.Config // nil: the certificates that the machine trusts
 	Report  func() Report
 	// OnIdentity receives the identity from the backend's answer, as JSON, and the nonce of
 	// the heartbeat.
@@ -86,7 +88,7 @@ type Options struct {
 // ctx ends. It does not log a backend that has no route for heartbeats.
 func Run(ctx context.Context, o Options) {
 	if o.Client == nil {
-		transport := &http.Transport{Proxy: http.ProxyFromEnvironment, DisableCompression: true}
+		transport := &http.Transport{Proxy: http.ProxyFromEnvironment, DisableCompression: true, TLSClientConfig: o.TLS, ForceAttemptHTTP2: true}
 		defer transport.CloseIdleConnections()
 		o.Client = &http.Client{Transport: transport}
 	}

@@ -1,6 +1,6 @@
 import createClient from "openapi-fetch";
 import { basePath } from "./base";
-import { heard } from "./contact";
+import { heard, unauthorized } from "./contact";
 import type { components, paths } from "./schema";
 
 type Schemas = components["schemas"];
@@ -17,6 +17,7 @@ export type Rule = Schemas["RuleFields"];
 export type RuleDetail = Schemas["RuleDetail"];
 export type Level = Schemas["Level"];
 export type ListedFinding = Schemas["ListedFinding"];
+export type AuditPage = Schemas["AuditPage"];
 export type Health = Schemas["Health"];
 export type ErrorCode = Schemas["ErrorCode"] | "unreachable";
 
@@ -48,6 +49,7 @@ export const api = createClient<paths>({
     const response = await globalThis.fetch(request);
     // A proxy answers 502 or 504 for a backend that it cannot reach.
     if (response.ok || response.headers.has("X-Request-Id")) heard();
+    if (response.status === 401 && !new URL(request.url).pathname.endsWith("/api/me")) unauthorized();
     return response;
   },
 });

@@ -5,7 +5,7 @@ import {
   useInfiniteQuery,
   useQuery,
 } from "@tanstack/react-query";
-import { ApiError, api, call, type Level, type Session, type SessionDetail } from "./client";
+import { ApiError, type AuditPage, api, call, type Level, type Session, type SessionDetail } from "./client";
 
 /** Makes the query client of the page. It retries temporary errors and reports others at once. */
 export function newQueryClient(): QueryClient {
@@ -30,6 +30,8 @@ export const keys = {
   /** The findings of all sessions. */
   findings: ["findings"] as const,
   rules: ["rules"] as const,
+  apiKeys: ["keys"] as const,
+  audit: (search: AuditSearch) => ["audit", search] as const,
   rule: (ruleId: string) => ["rules", ruleId] as const,
   session: (sessionId: string) => ["session", sessionId] as const,
   /** The session as the stream sent it last. */
@@ -123,6 +125,37 @@ export function useRule(ruleId: string) {
   return useQuery({
     queryKey: keys.rule(ruleId),
     queryFn: ({ signal }) => call(api.GET("/api/rules/{ruleId}", { params: { path: { ruleId } }, signal })),
+  });
+}
+
+/** All keys of the API, newest first. */
+export function useKeys() {
+  return useQuery({
+    queryKey: keys.apiKeys,
+    queryFn: async ({ signal }) => (await call(api.GET("/api/keys", { signal }))).keys,
+    refetchInterval: 30_000,
+  });
+}
+
+/** The search of the audit; an empty search selects all. */
+export interface AuditSearch {
+  actor?: string;
+  action?: string;
+  session?: string;
+}
+
+/** What actors did, newest first, a page at a time. */
+export function useAudit(search: AuditSearch) {
+  return useInfiniteQuery({
+    queryKey: keys.audit(search),
+    initialPageParam: undefined as number | undefined,
+    // The other type of the answer is the download.
+    queryFn: async ({ pageParam, signal }) =>
+      (await call(
+        api.GET("/api/audit", { params: { query: { ...search, before: pageParam } }, signal }),
+      )) as AuditPage,
+    getNextPageParam: (page) => page.next ?? undefined,
+    placeholderData: keepPreviousData,
   });
 }
 

@@ -99,9 +99,9 @@ async function stream(options: StreamOptions, signal: AbortSignal): Promise<bool
   return false;
 }
 
-/** Whether a retry is useless: the filter is invalid, or the session does not exist. */
+/** Whether a retry is useless: the filter is invalid, the session does not exist, or the browser must sign in. */
 function isRefusal(error: unknown): boolean {
-  return error instanceof ApiError && (error.status === 400 || error.status === 404);
+  return error instanceof ApiError && [400, 401, 404].includes(error.status);
 }
 
 async function pollFor(options: StreamOptions, signal: AbortSignal, millis: number): Promise<boolean> {

@@ -5,6 +5,7 @@ import { basePath } from "@/api/base";
 import { changeSettings, useSettings } from "@/hooks/settings";
 import { useShortcut } from "@/hooks/shortcuts";
 import { zoneName } from "@/lib/time";
+import { AccountItems } from "./account-items";
 import { AgentStatus } from "./agent-status";
 import { ShortcutSheet } from "./shortcut-sheet";
 import { Button } from "./ui/button";
@@ -62,6 +63,7 @@ export function AppHeader() {
           Keyboard shortcuts <kbd className="ml-auto font-mono text-xs text-muted">?</kbd>
         </MenuItem>
         <MenuLink href={`${basePath}/api/docs`}>API docs</MenuLink>
+        <AccountItems />
       </Menu>
       <ShortcutSheet open={showsKeys} onClose={() => setShowsKeys(false)} />
     </header>

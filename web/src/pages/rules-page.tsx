@@ -1,6 +1,7 @@
 import { Plus, SearchX } from "lucide-react";
 import { Link, useSearchParams } from "wouter";
 import { useRules } from "@/api/queries";
+import { ForRole } from "@/components/for-role";
 import { RuleSearchBar, searchId } from "@/components/rules/rule-search";
 import { RuleTable } from "@/components/rules/rule-table";
 import {
@@ -26,9 +27,11 @@ export default function RulesPage() {
       <div className="flex flex-wrap items-center gap-2 border-b border-line bg-surface px-4 py-2">
         <h1 className="mr-2 text-base font-semibold max-sm:flex-1">Rules</h1>
         <RuleSearchBar search={search} onChange={change} />
-        <Link href={newRulePath()} className={buttonClass({ look: "primary" })}>
-          <Plus size={15} aria-hidden /> New rule
-        </Link>
+        <ForRole least="admin">
+          <Link href={newRulePath()} className={buttonClass({ look: "primary" })}>
+            <Plus size={15} aria-hidden /> New rule
+          </Link>
+        </ForRole>
       </div>
       <List search={search} />
     </>

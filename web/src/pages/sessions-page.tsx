@@ -1,6 +1,7 @@
 import { FileUp, FolderOpen, Inbox, SearchX } from "lucide-react";
 import { useCallback, useState } from "react";
 import { type SessionSearch, useSessions } from "@/api/queries";
+import { ForRole } from "@/components/for-role";
 import { Expirations } from "@/components/session-list/expirations";
 import { SearchBar } from "@/components/session-list/search-bar";
 import { SessionTable } from "@/components/session-list/session-table";
@@ -19,12 +20,14 @@ export function SessionsPage() {
       <div className="flex flex-wrap items-center gap-2 border-b border-line bg-surface px-4 py-2">
         <h1 className="mr-2 text-base font-semibold max-sm:flex-1">Sessions</h1>
         <SearchBar search={search} onChange={setSearch} />
-        <FileButton look="plain" accept=".zip" onFiles={(files) => send(files, "bundle")}>
-          <FolderOpen size={15} aria-hidden /> Import
-        </FileButton>
-        <FileButton id={focusIds.upload} look="primary" onFiles={(files) => send(files, "target")}>
-          <FileUp size={15} aria-hidden /> Upload a file
-        </FileButton>
+        <ForRole least="analyst">
+          <FileButton look="plain" accept=".zip" onFiles={(files) => send(files, "bundle")}>
+            <FolderOpen size={15} aria-hidden /> Import
+          </FileButton>
+          <FileButton id={focusIds.upload} look="primary" onFiles={(files) => send(files, "target")}>
+            <FileUp size={15} aria-hidden /> Upload a file
+          </FileButton>
+        </ForRole>
       </div>
       <List search={search} />
       <Expirations />

@@ -1,4 +1,5 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { useMay } from "@/api/actor";
 import { api, call, messageOf, type Rule } from "@/api/client";
 import { keys } from "@/api/queries";
 import { useNotify } from "@/components/ui/toast";
@@ -25,6 +26,7 @@ export function RuleSwitch({ rule }: { rule: Rule }) {
     },
     onError: (error) => notify(messageOf(error), { bad: true }),
   });
+  const may = useMay("admin");
   const isOn = turn.isPending ? turn.variables : rule.enabled;
   return (
     <button
@@ -32,7 +34,8 @@ export function RuleSwitch({ rule }: { rule: Rule }) {
       role="switch"
       aria-checked={isOn}
       aria-label={`Apply ${plainText(titleOf(rule), 200)}`}
-      title={isOn ? "Turn off" : "Turn on"}
+      title={!may ? "Only an admin may turn rules on or off" : isOn ? "Turn off" : "Turn on"}
+      disabled={!may}
       aria-busy={turn.isPending} // a disabled button would lose the focus
       className="relative z-1 flex h-6 w-9 items-center"
       onClick={(event) => {

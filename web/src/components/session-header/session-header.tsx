@@ -4,6 +4,7 @@ import { Link, useLocation } from "wouter";
 import type { Session, SessionDetail } from "@/api/client";
 import { isLive, useSession } from "@/api/queries";
 import { CopyButton } from "@/components/copy-button";
+import { ForRole } from "@/components/for-role";
 import { MonitorButton } from "@/components/monitor/monitor-button";
 import { SafeText } from "@/components/safe-text";
 import { SessionMenu } from "@/components/session-list/session-menu";
@@ -105,9 +106,11 @@ export function SessionHeader({ sessionId }: { sessionId: string }) {
         </dl>
       </div>
       <div className="flex items-center gap-2 max-sm:order-1">
-        <ExportMenu session={session} />
-        <MonitorButton session={session} />
-        <SessionMenu session={session} onDeleted={() => navigate("/")} />
+        <ForRole least="analyst">
+          <ExportMenu session={session} />
+          <MonitorButton session={session} />
+          <SessionMenu session={session} onDeleted={() => navigate("/")} />
+        </ForRole>
       </div>
       <div className="order-1 hidden basis-full max-sm:block" />
     </header>

@@ -3,6 +3,7 @@ import { type KeyboardEvent, useEffect, useRef, useState } from "react";
 import { Link } from "wouter";
 import type { Session } from "@/api/client";
 import { FindingCounts } from "@/components/findings/finding-counts";
+import { ForRole } from "@/components/for-role";
 import { SafeText } from "@/components/safe-text";
 import { StateBadge } from "@/components/state-badge";
 import { Table, type TableColumn, useVisibleRows } from "@/components/table/table";
@@ -78,7 +79,11 @@ const columns: readonly TableColumn<Session>[] = [
     width: 44,
     phone: 44,
     look: "relative z-1 overflow-visible!",
-    cell: (session) => <SessionMenu session={session} />,
+    cell: (session) => (
+      <ForRole least="analyst">
+        <SessionMenu session={session} />
+      </ForRole>
+    ),
   },
 ];
 

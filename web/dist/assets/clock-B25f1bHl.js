@@ -1,1 +1,0 @@
-import{l as e}from"./state-CCs-AKk5.js";import{ht as t}from"./index-3XTX2_5J.js";function n({at:n,digits:r=3}){let{zone:i}=e();return t(n,i).slice(0,9+r)}export{n as t};
