@@ -38,9 +38,37 @@ func (s *Selection) Equal(other *Selection) bool {
 	return slices.Equal(s.LeaveOut, other.LeaveOut) && slices.Equal(s.OnlyPaths, other.OnlyPaths) && slices.Equal(s.LeaveOutPaths, other.LeaveOutPaths)
 }
 
+// SetLeaveOut sets the classes, which commas separate. It returns what is wrong with the selection.
+func (s *Selection) SetLeaveOut(classes string) error { return s.set(&s.LeaveOut, classes, ",") }
+
+// SetOnlyPaths sets the paths, which colons separate. It returns what is wrong with the selection.
+func (s *Selection) SetOnlyPaths(paths string) error { return s.set(&s.OnlyPaths, paths, ":") }
+
+// SetLeaveOutPaths is as SetOnlyPaths.
+func (s *Selection) SetLeaveOutPaths(paths string) error { return s.set(&s.LeaveOutPaths, paths, ":") }
+
+// set sets a list, unless that makes the selection wrong.
+func (s *Selection) set(list *[]string, text, separator string) error {
+	before := *list
+	*list = nil
+	for word := range strings.SplitSeq(text, separator) {
+		if word = strings.TrimSpace(word); word != "" {
+			*list = append(*list, word)
+		}
+	}
+	err := s.Check()
+	if err != nil {
+		*list = before
+	}
+	return err
+}
+
 // Check returns what is wrong with the selection.
 func (s *Selection) Check() error {
-	for _, name := range s.LeaveOut {
+	for i, name := range s.LeaveOut {
+		if slices.Contains(s.LeaveOut[:i], name) {
+			return fmt.Errorf("the class %s is named twice", name)
+		}
 		if name == "" || name == syscalls.ClassPaths.String() || !slices.Contains(syscalls.Classes[:], name) {
 			return fmt.Errorf("there is no class %.50q of events; the classes are %s", name, strings.Join(Classes(), ", "))
 		}
@@ -50,7 +78,8 @@ func (s *Selection) Check() error {
 			return fmt.Errorf("%d paths: there can be up to %d", len(list), MaxPaths)
 		}
 		for _, p := range list {
-			if !path.IsAbs(p) || path.Clean(p)+"/" != folder(p) && p != "/" || len(p) > MaxPathBytes || strings.ContainsRune(p, 0) {
+			isClean := p == path.Clean(p) || p == path.Clean(p)+"/" && p != "//"
+			if !path.IsAbs(p) || !isClean || len(p) > MaxPathBytes || strings.ContainsRune(p, 0) {
 				return fmt.Errorf("%.50q must be an absolute path of up to %d bytes, without links, . and ..", p, MaxPathBytes)
 			}
 		}
