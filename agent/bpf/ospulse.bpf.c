@@ -1921,8 +1921,10 @@ int sys_enter(struct bpf_raw_tracepoint_args *ctx)
 		bpf_map_update_elem(&notes, &tid, &note, BPF_ANY);
 		return 0;
 	}
-	if (!(sessions & ~left_out[CLASS_CLOSES]) && !is_socket_fd(arg(args, call->fd)))
+	if (!(sessions & ~left_out[CLASS_CLOSES]) && !is_socket_fd(arg(args, call->fd))) {
+		bpf_map_delete_elem(&closings, &tid); /* of a thread that had this tid, and was killed */
 		return 0; /* nobody gets the event */
+	}
 	/* The section follows its length, as in struct closing. */
 	buffer->off = sizeof(__u32);
 	read_root(&buffer->root);
