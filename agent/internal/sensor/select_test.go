@@ -5,7 +5,9 @@ package sensor
 import (
 	"encoding/binary"
 	"maps"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -16,9 +18,9 @@ import (
 )
 
 // selected runs a program under several watches at once, and returns the events of each.
-func selected(t *testing.T, s *Sensor, dir string, program string, selections ...selection.Selection) [][]*event.Event {
+func selected(t *testing.T, s *Sensor, dir, program string, selections ...selection.Selection) [][]*event.Event {
 	t.Helper()
-	cmd, release := held(t, dir, "/bin/sh", "-c", `"$0"; true`, program)
+	cmd, release := held(t, dir, "/bin/sh", "-c", `"$0" 900; true`, program) // the number is the depth of deep
 	logs, watches := make([]log, len(selections)), make([]*Watch, len(selections))
 	for i, what := range selections {
 		if err := what.Check(); err != nil {
@@ -85,7 +87,11 @@ func TestSelectionAsRoot(t *testing.T) {
 		{selection.Selection{LeaveOutPaths: []string{"/dev/null", "/DIR/link/elsewhere", "/DIR/real/here"}}, "paths"},
 	}
 	seen := make([]map[string]uint64, len(tests))
-	for _, program := range []string{"files", "paths", "sockets", "calls", "changes", "aio"} {
+	names := []string{"files", "paths", "sockets", "calls", "changes", "aio", "deep", "places", "passing"}
+	if runtime.GOARCH == "amd64" {
+		names = append(names, "compat")
+	}
+	for _, program := range names {
 		dir := t.TempDir()
 		selections := []selection.Selection{{}}
 		for _, test := range tests {
@@ -176,5 +182,64 @@ func TestSelectionInTheKernelAsRoot(t *testing.T) {
 	selected(t, s, dir, programs+"/files", selection.Selection{}) // nothing is left of the rules
 	if inDir == 0 || len(s.rules) > 0 {
 		t.Errorf("after the selections: %d records of files in the folder, rules %v", inDir, s.rules)
+	}
+}
+
+// TestRulesStayInForceAsRoot: while watches with other rules come and go, a watch gets nothing
+// that it leaves out, and everything else.
+func TestRulesStayInForceAsRoot(t *testing.T) {
+	const writes = 300_000
+	programs := build(t)
+	s := newSensor(t, Options{})
+	cmd, release := held(t, t.TempDir(), programs+"/many", strconv.Itoa(writes))
+	watch := func(what selection.Selection, sink func(*event.Event)) *Watch {
+		w, err := s.Watch(Scope{PIDs: []int{cmd.Process.Pid}, OnExec: true, Selection: what}, sink)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return w
+	}
+	var without, all log
+	first, second := watch(selection.Selection{LeaveOutPaths: []string{"/dev"}}, without.add), watch(selection.Selection{OnlyPaths: []string{"/dev/null"}}, all.add)
+	other, _ := held(t, t.TempDir(), "/bin/true")
+	ended := make(chan error, 1)
+	release()
+	go func() { ended <- cmd.Wait() }()
+	rules := []selection.Selection{{OnlyPaths: []string{"/dev/null"}}, {LeaveOutPaths: []string{"/", "/dev/null/x"}}, {OnlyPaths: []string{"/dev/nul"}}, {LeaveOut: []string{"writes"}}}
+	changes := 0
+	for isOver := false; !isOver; changes++ {
+		w, err := s.Watch(Scope{PIDs: []int{other.Process.Pid}, OnExec: true, Selection: rules[changes%len(rules)]}, func(*event.Event) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.mu.Lock()
+		err = w.drop() // Close would wait for all events
+		s.mu.Unlock()
+		if err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-ended:
+			isOver = true
+		default:
+		}
+	}
+	closeWatch(t, first)
+	closeWatch(t, second)
+	for _, e := range without.events {
+		if d, ok := e.Data.(*event.File); ok && strings.HasPrefix(d.Path, "/dev/") {
+			t.Fatalf("not left out: %s", e.AppendJSON(nil))
+		}
+	}
+	_, counts := texts(without.events)
+	got := 0
+	for _, e := range all.events {
+		if d, ok := e.Data.(*event.File); ok && d.Operation == "WriteFile" {
+			got++
+		}
+	}
+	t.Logf("the rules changed %d times", changes)
+	if counts["paths"] != writes+1 || got != writes { // and the open
+		t.Errorf("left out %v, of %d writes; the other watch got %d", counts, writes, got)
 	}
 }
