@@ -77,7 +77,7 @@ func (c *Call) Class() Class {
 // calls that change where paths lead, or what the machine does.
 func (c *Call) HasPath() bool {
 	switch c.Operation {
-	case "ChangeRoot", "MountFile", "UnmountFile", "StartSwap", "StopSwap", "StartAccounting", "SetupIoUring", "EnterIoUring", "RegisterIoUring", "SetupAio":
+	case "ChangeRoot", "MountFile", "UnmountFile", "StartSwap", "StopSwap", "StartAccounting", "SetupIoUring", "EnterIoUring", "RegisterIoUring", "SetupAio", "SubmitAio":
 		return false
 	}
 	return c.Kind == File || c.Kind == Transfer || c.Kind == Symlink || c.Kind == Attribute
