@@ -80,7 +80,7 @@ func (s *Selection) Check() error {
 		for _, p := range list {
 			isClean := p == path.Clean(p) || p == path.Clean(p)+"/" && p != "//"
 			if !path.IsAbs(p) || !isClean || len(p) > MaxPathBytes || strings.ContainsRune(p, 0) {
-				return fmt.Errorf("%.50q must be an absolute path of up to %d bytes, without links, . and ..", p, MaxPathBytes)
+				return fmt.Errorf("%.50q must be an absolute path of up to %d bytes, without . and .. in it", p, MaxPathBytes)
 			}
 		}
 	}

@@ -219,8 +219,10 @@ func TestRulesStayInForceAsRoot(t *testing.T) {
 			t.Fatal(err)
 		}
 		select {
-		case <-ended:
-			isOver = true
+		case err := <-ended:
+			if isOver = true; err != nil {
+				t.Error(err)
+			}
 		default:
 		}
 	}

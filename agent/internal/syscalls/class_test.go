@@ -50,7 +50,7 @@ func TestClassesOfTheKernelSide(t *testing.T) {
 	}
 	found := regexp.MustCompile(`CLASS_([A-Z]+) = (\d+)`).FindAllStringSubmatch(string(header), -1)
 	for _, m := range found {
-		if n, err := strconv.Atoi(m[2]); err != nil || n >= len(Classes) || Class(n) != ClassNone && Classes[n] != strings.ToLower(m[1]) {
+		if n, err := strconv.Atoi(m[2]); err != nil || n >= len(Classes) || Class(n) != ClassNone && !strings.EqualFold(Classes[n], m[1]) {
 			t.Errorf("%s is %s here", m[0], Class(n))
 		}
 	}
