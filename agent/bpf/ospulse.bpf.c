@@ -2400,7 +2400,7 @@ static __always_inline bool was_socket(void)
 	return closing && closing->data[0] == SECTION_SOCKET; /* such a section always fits */
 }
 
-/* Returns whether an open that succeeded cannot change the file. flags is the argument with its flags. */
+/* Returns whether an open that succeeded cannot change the file. flags is the argument with its flags, or their address. */
 static __always_inline bool only_reads(__u32 select, __u64 flags, int fd)
 {
 	if (select & SELECT_HOW && bpf_probe_read_user(&flags, sizeof(flags), (void *)flags))
@@ -2493,6 +2493,8 @@ __noinline __u64 rules_of(__u32 off, __u32 rest, __u32 rest_len)
 	w->to = MAX_TURNED;
 	for (int i = 0; i < MAX_CLIMBS && more; i++)
 		more = turn();
+	if (w->from != w->end)
+		return 0;
 	len = MAX_TURNED;
 	if (n) {
 		at = rest;
@@ -2560,7 +2562,7 @@ __noinline __u64 select_paths(__u64 sessions)
 		}
 		off = next;
 	}
-	if (!is_found || !without)
+	if (!is_found || !without || off < buffer->off)
 		return sessions;
 	count(without, CLASS_PATHS);
 	return sessions & ~without;

@@ -85,7 +85,7 @@ func (s *Selection) Check() error {
 		}
 	}
 	for _, p := range s.OnlyPaths {
-		if slices.ContainsFunc(s.LeaveOutPaths, func(other string) bool { return folder(other) == folder(p) }) {
+		if slices.ContainsFunc(s.LeaveOutPaths, func(other string) bool { return strings.TrimSuffix(other, "/") == strings.TrimSuffix(p, "/") }) {
 			return fmt.Errorf("%.50q must not be in both lists of paths", p)
 		}
 	}
@@ -102,17 +102,15 @@ func (s *Selection) Leaves(c syscalls.Class) bool {
 	return c != syscalls.ClassNone && slices.Contains(s.LeaveOut, c.String())
 }
 
-// folder returns a path with a slash at its end, so that it begins the paths below it, and no
-// others.
-func folder(p string) string { return strings.TrimSuffix(p, "/") + "/" }
-
 // LeavesPath reports whether the paths decide that a path is left out.
 func (s *Selection) LeavesPath(p string) bool {
-	longest, isOut := 0, len(s.OnlyPaths) > 0
+	longest, isOut := -1, len(s.OnlyPaths) > 0
 	for i, list := range [][]string{s.OnlyPaths, s.LeaveOutPaths} {
 		for _, rule := range list {
-			if prefix := folder(rule); len(prefix) > longest && strings.HasPrefix(folder(p), prefix) {
-				longest, isOut = len(prefix), i == 1
+			folder := strings.TrimSuffix(rule, "/")
+			isIn := strings.HasPrefix(p, folder) && (len(p) == len(folder) || p[len(folder)] == '/')
+			if isIn && len(folder) > longest {
+				longest, isOut = len(folder), i == 1
 			}
 		}
 	}
