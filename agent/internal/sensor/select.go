@@ -5,6 +5,7 @@ package sensor
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -52,41 +53,40 @@ func keyOf(folder string) (k pathKey) {
 }
 
 // setSelections tells the kernel side what each watch leaves out. Meanwhile the rules of other
-// watches stay in force: a key that is added or removed has the verdicts of its prefix.
+// watches stay in force: a key that is added or removed has the same verdicts on their events as
+// the longest key that begins it.
 func (s *Sensor) setSelections() error {
 	var selecting uint64
 	var classes [len(counts{})]uint64 // the watches that leave out a class
-	rules := map[string]uint64{}      // by folder: the watches that leave it out
+	folders := map[string]bool{}
 	for slot, w := range &s.watches {
 		if w == nil || w.scope.Selection.IsAll() {
 			continue
 		}
+		what := &w.scope.Selection
 		selecting |= 1 << slot
 		for class := range syscalls.Classes {
-			if w.scope.Selection.Leaves(syscalls.Class(class)) {
+			if what.Leaves(syscalls.Class(class)) {
 				classes[class] |= 1 << slot
 			}
 		}
-		if !w.scope.Selection.HasPaths() {
-			continue
-		}
-		classes[syscalls.ClassPaths] |= 1 << slot
-		rules["/"] = 0
-		for _, list := range [][]string{w.scope.Selection.OnlyPaths, w.scope.Selection.LeaveOutPaths} {
-			for _, folder := range list {
-				rules[folder] = 0
+		if what.HasPaths() {
+			classes[syscalls.ClassPaths] |= 1 << slot
+			for _, folder := range slices.Concat([]string{"/"}, what.OnlyPaths, what.LeaveOutPaths) {
+				folders[folder] = true
 			}
 		}
 	}
-	keys := map[pathKey]bool{}
-	for folder := range rules {
-		key, without := keyOf(folder), uint64(0)
+	rules := map[pathKey]bool{}
+	for folder := range folders {
+		var without uint64
 		for slot, w := range &s.watches {
-			if w != nil && classes[syscalls.ClassPaths]>>slot&1 != 0 && w.scope.Selection.LeavesPath(folder) {
+			if w != nil && w.scope.Selection.LeavesPath(folder) {
 				without |= 1 << slot
 			}
 		}
-		keys[key], s.rules[key] = true, true
+		key := keyOf(folder)
+		rules[key], s.rules[key] = true, true
 		if err := s.objects.Paths.Put(&key, without); err != nil {
 			return fmt.Errorf("set the rule about %s: %w", folder, err)
 		}
@@ -95,7 +95,7 @@ func (s *Sensor) setSelections() error {
 		return fmt.Errorf("set what is left out: %w", err)
 	}
 	for key := range s.rules {
-		if keys[key] {
+		if rules[key] {
 			continue
 		}
 		if err := s.objects.Paths.Delete(&key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
