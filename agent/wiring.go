@@ -89,7 +89,7 @@ func (s procSensor) Watch(scope monitor.Scope, sink func(*event.Event)) (monitor
 		filter := selection.NewFilter(scope.Selection, sink)
 		w, err := ptrace.Start(scope.PIDs[0], s.contentBytes, s.environment, func(e *event.Event) {
 			filter.Pass(e)
-			if filter.IsDue(e.Time) {
+			if !e.Time.Before(filter.ReportAt) {
 				filter.Report(e.Time)
 			}
 		})

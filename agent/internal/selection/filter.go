@@ -14,18 +14,19 @@ const ReportInterval = time.Minute
 // Filter passes the events of a session on, and counts those that the session leaves out.
 // Only one goroutine at a time may use it.
 type Filter struct {
+	ReportAt time.Time // when the next report is due
+
 	selection Selection
 	sink      func(*event.Event)
 	counts    map[string]uint64 // by class, since from
 	from      time.Time
-	reported  time.Time
-	isNew     bool // counts has changed since reported
+	isNew     bool // counts has changed since the last report
 }
 
 // NewFilter returns a filter of a session that begins now.
 func NewFilter(s Selection, sink func(*event.Event)) *Filter {
 	now := time.Now()
-	return &Filter{selection: s, sink: sink, counts: map[string]uint64{}, from: now, reported: now}
+	return &Filter{ReportAt: now.Add(ReportInterval), selection: s, sink: sink, counts: map[string]uint64{}, from: now}
 }
 
 // Pass passes an event on, unless it is left out.
@@ -73,12 +74,9 @@ func (f *Filter) Add(c syscalls.Class, n uint64) {
 	}
 }
 
-// IsDue reports whether ReportInterval has passed since the last report.
-func (f *Filter) IsDue(now time.Time) bool { return now.Sub(f.reported) >= ReportInterval }
-
 // Report sends the counts since the beginning, if they have changed since the last report.
 func (f *Filter) Report(now time.Time) {
-	f.reported = now
+	f.ReportAt = now.Add(ReportInterval)
 	if !f.isNew {
 		return
 	}

@@ -15,6 +15,7 @@ import (
 	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/selection"
 	"ospulse/agent/internal/syscalls"
+	"ospulse/test/wait"
 )
 
 // selected runs a program under several watches at once, and returns the events of each.
@@ -243,5 +244,34 @@ func TestRulesStayInForceAsRoot(t *testing.T) {
 	t.Logf("the rules changed %d times", changes)
 	if counts["paths"] != writes+1 || got != writes { // and the open
 		t.Errorf("left out %v, of %d writes; the other watch got %d", counts, writes, got)
+	}
+}
+
+// TestLeftOutIsReportedMeanwhileAsRoot: a watch gets the counts while it runs.
+func TestLeftOutIsReportedMeanwhileAsRoot(t *testing.T) {
+	s := newSensor(t, Options{})
+	cmd, release := held(t, t.TempDir(), build(t)+"/many", "7")
+	reports := make(chan *event.LeftOut, 2)
+	w, err := s.Watch(Scope{PIDs: []int{cmd.Process.Pid}, OnExec: true, Selection: selection.Selection{LeaveOut: []string{"writes"}}}, func(e *event.Event) {
+		if d, ok := e.Data.(*event.LeftOut); ok {
+			reports <- d
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	release()
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	s.mu.Lock()
+	w.filter.ReportAt = time.Now()
+	s.mu.Unlock()
+	if d := wait.Receive(t, "a report", reports); d.Counts["writes"] != 7 {
+		t.Errorf("left out %v", d.Counts)
+	}
+	closeWatch(t, w)
+	if len(reports) > 0 {
+		t.Errorf("another report without news: %v", (<-reports).Counts)
 	}
 }

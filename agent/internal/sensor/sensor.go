@@ -671,7 +671,7 @@ func (s *Sensor) reportLosses(now time.Time) {
 			continue
 		}
 		w.unparsed.Report(w.sink)
-		if w.filter != nil && w.filter.IsDue(now) {
+		if w.filter != nil && !now.Before(w.filter.ReportAt) {
 			w.reportLeftOut(now)
 		}
 		counts, err := s.losses(slot)
