@@ -94,6 +94,7 @@ func (s *Sensor) setSelections() error {
 	if err := errors.Join(s.objects.LeftOut.Set(classes), s.objects.Selecting.Set(selecting)); err != nil {
 		return fmt.Errorf("set what is left out: %w", err)
 	}
+	s.decoder.withoutTransfers = classes[syscalls.ClassTransfers]
 	for key := range s.rules {
 		if rules[key] {
 			continue

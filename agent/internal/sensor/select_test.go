@@ -275,3 +275,39 @@ func TestLeftOutIsReportedMeanwhileAsRoot(t *testing.T) {
 		t.Errorf("another report without news: %v", (<-reports).Counts)
 	}
 }
+
+// TestTLSWithoutTransfersAsRoot: flows of TLS have no addresses if the transfers of their sockets
+// are left out: the socket that the thread has connected last may be another.
+func TestTLSWithoutTransfersAsRoot(t *testing.T) {
+	s := newSensor(t, Options{TLS: true})
+	server := testServer(true)
+	defer server.Close()
+	cmd, release := held(t, t.TempDir(), "/usr/bin/curl", "-s", "-k", "--http1.1", server.URL+"/chunked")
+	var l log
+	w, err := s.Watch(Scope{PIDs: []int{cmd.Process.Pid}, OnExec: true, Selection: selection.Selection{LeaveOut: []string{"transfers"}}}, l.add)
+	if err != nil {
+		t.Fatal(err)
+	}
+	release()
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	closeWatch(t, w)
+	flows := 0
+	for _, e := range l.events {
+		switch d := e.Data.(type) {
+		case *event.HTTP:
+			flows++
+			if !d.Server.IsZero() || !d.TLS {
+				t.Errorf("a flow to %v", d.Server)
+			}
+		case *event.Network:
+			if d.Transfer {
+				t.Errorf("not left out: %s", e.AppendJSON(nil))
+			}
+		}
+	}
+	if flows != 2 { // the request, and the answer
+		t.Errorf("%d flows", flows)
+	}
+}
