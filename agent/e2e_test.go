@@ -614,6 +614,61 @@ func TestStartLimitsAsRoot(t *testing.T) {
 	}
 }
 
+func TestSelection(t *testing.T)       { testSelection(t, "procfs") }
+func TestSelectionAsRoot(t *testing.T) { testSelection(t, "ebpf") }
+
+// testSelection checks that a start may say what the agent leaves out, with either sensor, and
+// that the session says so: what, and how much.
+func testSelection(t *testing.T, kind string) {
+	backend := startBoth(t, kind).backend
+	session := upload(t, backend, "busy.sh", "#!/bin/sh\necho text > written; cat written written /nowhere; rm written\n")
+	callJSON(t, backend+"/api/start-monitor", map[string]any{
+		"sessionId": session, "mode": 3, "selection": map[string]any{"leaveOut": []string{"closes", "reads", "lookups"}, "leaveOutPaths": []string{"/usr", "/etc"}},
+	}, &map[string]any{})
+	var all []sessionEvent
+	wait.For(t, "the program ends", func() bool {
+		all = events(t, backend, session)
+		return slices.ContainsFunc(all, func(e sessionEvent) bool { return e.Type == "session_end" })
+	})
+	programs, files := 0, map[string]int{}
+	for _, e := range all {
+		var d struct {
+			Operation, FilePath, Error string
+		}
+		if err := json.Unmarshal(e.Data, &d); err != nil {
+			t.Fatal(err)
+		}
+		switch e.Type {
+		case "process_creation":
+			programs++
+		case "file_operation":
+			files[d.Operation]++
+			if strings.HasPrefix(d.FilePath, "/usr/") || strings.HasPrefix(d.FilePath, "/etc/") || d.Error == "ENOENT" {
+				t.Errorf("not left out: %s", e.Data)
+			}
+		}
+	}
+	if programs != 3 || files["ReadFile"]+files["CloseFile"] > 0 || files["WriteFile"] == 0 || files["DeleteFile"] != 1 {
+		t.Errorf("%d programs; operations %v", programs, files)
+	}
+	if last := all[len(all)-2]; last.Type != "events_left_out" {
+		t.Errorf("before the end: %s %s", last.Type, last.Data)
+	}
+	var s struct {
+		Completeness struct {
+			Complete  bool
+			Selection json.RawMessage
+			LeftOut   map[string]int `json:"left_out"`
+		}
+	}
+	call(t, "GET", backend+"/api/sessions/"+session, "", nil, &s)
+	const want = `{"leaveOut":["closes","reads","lookups"],"leaveOutPaths":["/usr","/etc"]}`
+	c := s.Completeness
+	if !c.Complete || string(c.Selection) != want || c.LeftOut["closes"] == 0 || c.LeftOut["reads"] == 0 || c.LeftOut["lookups"] == 0 || c.LeftOut["paths"] == 0 {
+		t.Errorf("completeness: %+v, selection %s", c, c.Selection)
+	}
+}
+
 // TestWhatIsRun checks that the agent runs a file with its interpreter and reports both in
 // session_start; that the backend refuses a file that cannot run with cannot_run and a
 // reason; and that a client can send back the names in a refusal as entryPoint.

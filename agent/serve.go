@@ -125,7 +125,7 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 	own := monitor.NewOwnProcesses(cfg.Backend, cfg.APIKey, log)
 	sessions := monitor.New(monitor.Options{
 		Sensor: eyes.sensor, SensorName: eyes.name, SensorLimits: eyes.limits(),
-		Spawner: spawner, SpawnFault: spawnFault, PauseSpawned: cfg.Pause != "none", PauseAll: cfg.Pause == "all", Files: uploads,
+		Spawner: spawner, SpawnFault: spawnFault, PauseSpawned: cfg.Pause != "none", PauseAll: cfg.Pause == "all", Selection: cfg.Selection, Files: uploads,
 		Exclude: own.Find, Viewers: viewers(cfg, monitor.BrowserFolders()), Deliver: sender.Add, Settle: sender.Settle, Journal: notes, Starts: starts,
 		Version: buildVersion(), Log: log,
 	})

@@ -14,6 +14,7 @@ import (
 	"ospulse/agent/internal/monitor"
 	"ospulse/agent/internal/procfs"
 	"ospulse/agent/internal/ptrace"
+	"ospulse/agent/internal/selection"
 	"ospulse/agent/internal/sensor"
 )
 
@@ -68,7 +69,7 @@ func (e eyes) limits() string {
 type bpfSensor struct{ *sensor.Sensor }
 
 func (s bpfSensor) Watch(scope monitor.Scope, sink func(*event.Event)) (monitor.Watch, error) {
-	w, err := s.Sensor.Watch(sensor.Scope{All: scope.All, PIDs: scope.PIDs, OnExec: scope.OnExec, Exclude: scope.Exclude, Hide: scope.Hide, Pause: scope.Pause}, sink)
+	w, err := s.Sensor.Watch(sensor.Scope{All: scope.All, PIDs: scope.PIDs, OnExec: scope.OnExec, Exclude: scope.Exclude, Hide: scope.Hide, Pause: scope.Pause, Selection: scope.Selection}, sink)
 	if err != nil {
 		return nil, err // not a nil *Watch in an interface
 	}
@@ -85,17 +86,37 @@ type procSensor struct {
 
 func (s procSensor) Watch(scope monitor.Scope, sink func(*event.Event)) (monitor.Watch, error) {
 	if scope.OnExec && len(scope.PIDs) == 1 {
-		w, err := ptrace.Start(scope.PIDs[0], s.contentBytes, s.environment, sink)
+		filter := selection.NewFilter(scope.Selection, sink)
+		w, err := ptrace.Start(scope.PIDs[0], s.contentBytes, s.environment, func(e *event.Event) {
+			filter.Pass(e)
+			if !e.Time.Before(filter.ReportAt) {
+				filter.Report(e.Time)
+			}
+		})
 		if err != nil {
 			return nil, fmt.Errorf("watch the program through ptrace: %w", err)
 		}
-		return w, nil
+		return selectedWatch{w, filter}, nil
 	}
+	// No class has the start and the end of processes, so nothing of these is left out.
 	w, err := s.Sensor.Watch(procfs.Scope{All: scope.All, PIDs: scope.PIDs, Exclude: scope.Exclude, Hide: scope.Hide}, sink)
 	if err != nil {
 		return nil, err
 	}
 	return w, nil
+}
+
+// selectedWatch reports at its end how many events were left out.
+type selectedWatch struct {
+	monitor.Watch
+	filter *selection.Filter
+}
+
+// Close ends the watch. Then only it uses the filter.
+func (w selectedWatch) Close() error {
+	err := w.Watch.Close()
+	w.filter.Report(time.Now())
+	return err
 }
 
 // Exclude does nothing: this sensor reports only the start and the end of a process, so an

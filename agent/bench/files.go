@@ -5,11 +5,9 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
-	"syscall"
 	"time"
 )
 
@@ -72,11 +70,7 @@ func (f files) goOn(ctx context.Context, st *stage, programs []*held, events int
 		}
 	}
 	if f.held > 0 {
-		if err := st.agent.Signal(syscall.SIGSTOP); err != nil {
-			return 0, fmt.Errorf("hold the agent: %w", err)
-		}
-		waited := pause(ctx, f.held)
-		if err := errors.Join(waited, st.agent.Signal(syscall.SIGCONT)); err != nil {
+		if err := st.holdAgent(ctx, f.held); err != nil {
 			return 0, err
 		}
 	}

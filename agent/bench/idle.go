@@ -28,7 +28,7 @@ func startToReady(ctx context.Context, l *lab) (s sample, err error) {
 		return s, err
 	}
 	began := time.Now()
-	agent, err := l.startAgent(ctx, dir, port, l.sink.URL, 256)
+	agent, err := l.startAgent(ctx, dir, port, l.sink.URL, stageOptions{content: 256})
 	if err != nil {
 		return s, err
 	}

@@ -70,8 +70,9 @@ type stage struct {
 
 // stageOptions configure a stage.
 type stageOptions struct {
-	content int  // bytes, as the agent's --content
-	isReal  bool // with a backend on SQLite
+	content int      // bytes, as the agent's --content
+	isReal  bool     // with a backend on SQLite
+	more    []string // arguments of the agent
 }
 
 // withStage starts an agent, calls fn and stops the agent. It adds the agent's processor
@@ -93,7 +94,7 @@ func (l *lab) withStage(ctx context.Context, o stageOptions, fn func(*stage) (sa
 		}
 		defer func() { err = errors.Join(err, st.backend.Stop()) }()
 	}
-	if st.agent, err = l.startAgent(ctx, dir, port, st.backend.URL, o.content); err != nil {
+	if st.agent, err = l.startAgent(ctx, dir, port, st.backend.URL, o); err != nil {
 		return s, err
 	}
 	defer func() { err = errors.Join(err, st.agent.Stop()) }()
@@ -108,9 +109,10 @@ func (l *lab) withStage(ctx context.Context, o stageOptions, fn func(*stage) (sa
 	return s, nil
 }
 
-func (l *lab) startAgent(ctx context.Context, dir string, port int, backend string, content int) (*testbed.Process, error) {
-	return testbed.Start(ctx, dir, nil, l.agent, "--backend", backend, "--port", strconv.Itoa(port), "--data", filepath.Join(dir, "agent"),
-		"--content", strconv.Itoa(content), "--log-format", "json")
+func (l *lab) startAgent(ctx context.Context, dir string, port int, backend string, o stageOptions) (*testbed.Process, error) {
+	return testbed.Start(ctx, dir, []string{"PATH=" + os.Getenv("PATH")}, l.agent, append([]string{
+		"--backend", backend, "--port", strconv.Itoa(port), "--data", filepath.Join(dir, "agent"), "--content", strconv.Itoa(o.content), "--log-format", "json",
+	}, o.more...)...)
 }
 
 func (l *lab) startBackend(ctx context.Context, dir string, agentPort int) (_ *testbed.Process, err error) {

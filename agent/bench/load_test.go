@@ -67,6 +67,21 @@ func TestCalls(t *testing.T) {
 	}
 }
 
+func TestSample(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	if err := doSample([]string{path, "3"}); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Error(err)
+	}
+	for _, args := range [][]string{{path}, {path, "x"}, {path + "/x", "1"}} {
+		if err := doSample(args); err == nil {
+			t.Errorf("%q is taken", args)
+		}
+	}
+}
+
 func TestRawFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	file, err := newRawFile(path)

@@ -24,7 +24,7 @@ const help = `bench measures the agent of this working copy on this machine. It 
 
 Usage: sudo go run ./agent/bench [flags]
 
-  -run REGEXP   the scenarios to run, by name: build, beside, files, start, idle
+  -run REGEXP   the scenarios to run, by name: build, beside, files, pauses, start, idle
   -rounds N     rounds of each scenario (5); a figure is the median of the rounds,
                 a ratio the median of the rounds' ratios
   -scale X      factor of the size of each load (1)
@@ -64,6 +64,8 @@ func dispatch(ctx context.Context, args []string) error {
 			return doFiles(args[1:], os.Stdin, os.Stdout)
 		case callsCommand:
 			return doCalls(args[1:], os.Stdin, os.Stdout)
+		case sampleCommand:
+			return doSample(args[1:])
 		}
 	}
 	return run(ctx, args, os.Stdout, os.Stderr)

@@ -96,7 +96,7 @@ func newRow(scenario string, m measurement, measured, base []sample) row {
 func (r *report) writeTable(w io.Writer) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintf(table, "The agent: medians of %d rounds on %d processors, %s, %s\n\n", r.Rounds, r.CPUs, r.System, r.Go)
-	_, _ = fmt.Fprintln(table, "scenario\tmeasurement\tmedian\tspread\tratio\tof CPU\tgoal\tmet\tevents\tlost\tagent's CPU\tits peak MB")
+	_, _ = fmt.Fprintln(table, "scenario\tmeasurement\tmedian\tspread\tratio\tof CPU\tgoal\tmet\tevents\tlost\tleft out\tagent's CPU\tits peak MB")
 	for i := range r.Rows {
 		_, _ = fmt.Fprintln(table, strings.TrimRight(strings.Join(r.Rows[i].cells(), "\t"), "\t"))
 	}
@@ -135,7 +135,7 @@ func (r *row) cells() []string {
 	}
 	return []string{
 		r.Scenario, r.Name, figure(r.Median) + " " + r.Unit, testbed.Number("%.0f %%", 100*r.Spread), testbed.Number("%.3f", r.Ratio), testbed.Number("%.3f", r.CPURatio), r.Goal, met,
-		testbed.Number("%.0f", events), testbed.Number("%.0f", lost), cpu, testbed.Number("%.0f", peak),
+		testbed.Number("%.0f", events), testbed.Number("%.0f", lost), testbed.Number("%.0f", of(func(s sample) float64 { return float64(s.LeftOut) })), cpu, testbed.Number("%.0f", peak),
 	}
 }
 

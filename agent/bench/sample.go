@@ -12,6 +12,7 @@ type sample struct {
 	Value    float64  `json:"value"`
 	Events   int      `json:"events,omitempty"` // that arrived
 	Lost     int      `json:"lost,omitempty"`   // as the agent reports
+	LeftOut  int      `json:"left_out,omitempty"`
 	LoadCPU  float64  `json:"load_cpu_seconds,omitempty"`
 	AgentCPU float64  `json:"agent_cpu_seconds,omitempty"`
 	PeakMB   float64  `json:"agent_peak_mb,omitempty"`
@@ -26,7 +27,7 @@ func (s *sample) count(ctx context.Context, st *stage, session, path string, don
 	if err != nil {
 		return err
 	}
-	s.Events, s.Lost = c.Events, c.Lost
+	s.Events, s.Lost, s.LeftOut = c.Events, c.Lost, c.LeftOut
 	if path == "" && c.Events == 0 {
 		s.Faults = append(s.Faults, "no event arrived")
 	}

@@ -40,7 +40,9 @@ func scenarios() []scenario {
 			{"untraced, beside a session", "s", untraced, goal{limit: 1.02}, w.beside},
 			{"traced, contents off", "s", untraced, goal{limit: 1.15}, w.traced(stageOptions{})},
 			{"traced, contents on", "s", untraced, goal{limit: 1.3}, w.traced(stageOptions{content: 256})},
-			{"the same, backend beside", "s", untraced, goal{}, w.traced(stageOptions{content: 256, isReal: true})},
+			{"the same, without reads, closes, failed lookups", "s", untraced, goal{}, w.traced(stageOptions{content: 256, more: []string{"--leave-out", "reads,closes,lookups"}})},
+			{"the same, without files of /usr", "s", untraced, goal{}, w.traced(stageOptions{content: 256, more: []string{"--leave-out-paths", "/usr"}})},
+			{"contents on, backend beside", "s", untraced, goal{}, w.traced(stageOptions{content: 256, isReal: true})},
 			{"strace -f -o /dev/null", "s", untraced, goal{}, w.alone("strace", "-f", "-o", "/dev/null")},
 		}})
 	}
@@ -56,6 +58,7 @@ func scenarios() []scenario {
 		scenario{name: "files: the same, backend beside", once: true, measurements: []measurement{{"stored or told as lost", "/s", "", goal{}, files{programs: 1, rate: 100_000, events: 500_000, isReal: true}.measure}}},
 		scenario{name: "files: as fast as all processors can", measurements: []measurement{{"delivered or told as lost", "/s", "", goal{}, files{programs: runtime.NumCPU(), events: 500_000}.measure}}},
 		scenario{name: "files: the same, the agent held for 2 s", measurements: []measurement{{"delivered or told as lost", "/s", "", goal{}, files{programs: runtime.NumCPU(), events: 500_000, held: 2 * time.Second}.measure}}},
+		scenario{name: "pauses: a spawned program, the agent held for 2 s", once: true, measurements: []measurement{{"runs in which nothing is lost", "of 20", "", goal{pausedRuns, true}, paused{events: 200_000, held: 2 * time.Second}.measure}}},
 		scenario{name: "start", measurements: []measurement{{"until /health answers", "s", "", goal{limit: 1}, startToReady}}},
 		scenario{name: "idle", once: true, measurements: []measurement{{"growth of the event rate", "×", "", goal{limit: 1.5}, idle}}},
 	)

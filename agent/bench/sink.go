@@ -18,8 +18,10 @@ const sinkCommand = "be-sink"
 
 // counts are the numbers of events of a session.
 type counts struct {
-	Events  int // without reports of losses
+	Events  int // without reports of losses and of what is left out
 	Lost    int // sum of the reports of losses
+	LeftOut int // events that the session's selection leaves out
+	Pauses  int // of programs
 	Matches int // file operations on the requested path
 }
 
@@ -144,6 +146,20 @@ func (c *counts) add(text []byte, path string) error {
 			}
 			c.Lost += told.Data.Count
 			continue
+		case isOf(line, "events_left_out"):
+			var told struct {
+				Data struct{ Counts map[string]int }
+			}
+			if err := json.Unmarshal(line, &told); err != nil {
+				return fmt.Errorf("read %s: %w", line, err)
+			}
+			c.LeftOut = 0 // the counts are those since the start
+			for _, n := range told.Data.Counts {
+				c.LeftOut += n
+			}
+			continue
+		case isOf(line, "program_paused"):
+			c.Pauses++
 		case path != "" && isOf(line, "file_operation") && bytes.Contains(line, []byte(path)):
 			c.Matches++
 		}

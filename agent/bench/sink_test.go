@@ -49,6 +49,9 @@ func TestSink(t *testing.T) {
 {"event_type":"file_operation","data":{"filePath":"/a/file0"}}
 {"event_type":"file_operation","data":{"filePath":"/b"}}
 {"event_type":"events_lost","data":{"count":7}}
+{"event_type":"events_left_out","data":{"counts":{"reads":9}}}
+{"event_type":"events_left_out","data":{"counts":{"reads":10,"closes":3}}}
+{"event_type":"program_paused","data":{}}
 {"event_type":"network_operation","data":{"name":"\"/a/file"}}
 `), nil)
 	if ask("GET", "/api/sessions/s", "", "", nil).isEnded() {
@@ -64,7 +67,7 @@ func TestSink(t *testing.T) {
 	if !ask("GET", "/api/sessions/s", "", "", nil).isEnded() {
 		t.Error("the session has not ended")
 	}
-	if got, want := ask("DELETE", `/api/sessions/s?path=%22/a/file`, "", "", nil).counts, (counts{Events: 5, Lost: 7, Matches: 1}); got != want {
+	if got, want := ask("DELETE", `/api/sessions/s?path=%22/a/file`, "", "", nil).counts, (counts{Events: 6, Lost: 7, LeftOut: 13, Pauses: 1, Matches: 1}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	if got := ask("DELETE", "/api/sessions/s", "", "", nil).counts; got != (counts{}) {

@@ -103,8 +103,27 @@ struct syscall {
 	__s8 at;     /* flags such as AT_SYMLINK_NOFOLLOW, for path1 */
 	__u8 lookup; /* enum lookup of path1, of path2 << 2, and LOOKUP_… */
 	__u8 when;   /* enum when */
-	__u8 pad;
+	__u8 select; /* enum class, and SELECT_… */
 };
+
+/* Classes of events that sessions can leave out. */
+enum class {
+	CLASS_NONE = 0, /* never left out */
+	CLASS_READS = 1,
+	CLASS_WRITES = 2,
+	CLASS_CLOSES = 3,
+	CLASS_LOOKUPS = 4,
+	CLASS_OPENS = 5,
+	CLASS_DUPLICATES = 6,
+	CLASS_TRANSFERS = 7,
+	CLASS_PATHS = 8,    /* left out by a rule about paths */
+	CLASS_CONTENTS = 9, /* the bytes of reads, writes and transfers */
+};
+
+#define SELECT_CLASS 15   /* mask of the class of a call that succeeds, and is not about a socket */
+#define SELECT_LOOKUP 16  /* CLASS_LOOKUPS if the path does not exist */
+#define SELECT_PATHS 32   /* rules about paths apply */
+#define SELECT_HOW 64     /* the flags of an open are in struct open_how */
 
 /* How to treat a link that is the last component of a path. */
 enum lookup {

@@ -17,6 +17,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define MAX_SYSCALLS 1024
 #define FIRST_X32 512 /* the first number that only x32 has */
 #define MAX_SESSIONS 64
+#define MAX_RULES 8192 /* about paths, of all sessions */
 #define MAX_COMPONENTS 96 /* of a path, in one call of climb */
 #define MAX_CLIMBS 24
 #define MAX_PATH 4096
@@ -52,12 +53,21 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define MAP_TYPE 15
 #define MAP_ANONYMOUS 32
 #define FMODE_WRITE 2
+#define FMODE_CREATED 0x100000
 #define F_DUPFD 0
 #define F_DUPFD_CLOEXEC 1030
 #define AT_FDCWD (-100)
+#define O_WRONLY 1
+#define O_RDWR 2
+#define O_CREAT 0100
+#define O_TRUNC 01000
+#define MAX_TURNED 8192 /* bytes of a path in turn */
+#define MAX_SECTIONS 8  /* of an event, in which select_paths looks for paths */
 
-/* Settings from the agent, which changes all_sessions, epoch and pausing while the programs run. */
+/* Settings from the agent. It changes those without const while the programs run. */
 volatile __u64 all_sessions; /* sessions that watch every process */
+volatile __u64 selecting;    /* sessions that leave something out */
+volatile __u64 left_out[SELECT_CLASS + 1]; /* sessions that leave out a class; for CLASS_PATHS, those with rules about paths */
 volatile __u32 content_bytes = 256;
 volatile __u32 wakeup_bytes = 65536;
 volatile __u64 epoch; /* counts the agent's readings of losses */
@@ -151,6 +161,12 @@ struct buffer {
 	__u8 data[BUFFER];
 };
 
+/* A path as the trie of rules has it: from the root, with a slash at its end. */
+struct path_key {
+	__u32 bits; /* of path */
+	__u8 path[256];
+};
+
 /* The state of following a path, component by component. */
 #define MAX_TEXTS 8
 struct walk {
@@ -166,8 +182,10 @@ struct walk {
 	__u32 text;
 	__u32 begin[MAX_TEXTS]; /* where the rest of each text begins */
 	__u32 text_before, begin_before; /* text and its begin before name was taken */
+	__u32 from, to, end; /* of turn: what is left of the section, and where the text begins */
 	__u8 name[264], other[264];
 	__u8 texts[MAX_TEXTS * MAX_PATH + 512];
+	struct path_key key;
 };
 
 /* A call that has begun. */
@@ -257,6 +275,30 @@ struct {
 	__type(key, __u32);
 	__type(value, struct loss);
 } losses SEC(".maps");
+
+/* How many events each session has left out, by class. */
+struct counts {
+	__u64 of[SELECT_CLASS + 1];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MAX_SESSIONS);
+	__type(key, __u32);
+	__type(value, struct counts);
+} counts SEC(".maps");
+
+/*
+ * The rules about paths of all sessions. The value has the sessions that leave out the paths
+ * below the key. A lookup finds the longest key, so each key has the verdicts of all sessions.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MAX_RULES);
+	__type(key, struct path_key);
+	__type(value, __u64);
+} paths SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -755,6 +797,13 @@ static __always_inline struct sock *sock_of(struct file *file)
 		return NULL;
 	socket = BPF_CORE_READ(file, private_data);
 	return BPF_CORE_READ(socket, sk);
+}
+
+static __always_inline bool is_socket_fd(int fd)
+{
+	struct file *file = file_of(fd);
+
+	return file && sock_of(file);
 }
 
 /* Writes the file or socket behind a descriptor. Returns whether it is a socket. */
@@ -1837,7 +1886,7 @@ SEC("raw_tracepoint/sys_enter")
 int sys_enter(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct pt_regs *regs = (struct pt_regs *)ctx->args[0];
-	__u64 number = number_of(ctx->args[1]), id, *args;
+	__u64 number = number_of(ctx->args[1]), id, sessions, *args;
 	struct buffer *buffer;
 	struct syscall *call;
 	struct proc *proc;
@@ -1850,7 +1899,8 @@ int sys_enter(struct bpf_raw_tracepoint_args *ctx)
 	pid = id >> 32;
 	tid = id;
 	proc = bpf_map_lookup_elem(&procs, &pid);
-	if (!sessions_of(proc) && !(proc && proc->on_exec))
+	sessions = sessions_of(proc);
+	if (!sessions && !(proc && proc->on_exec))
 		return 0;
 	compat = is_compat(current_task());
 	call = syscall_of(number, compat);
@@ -1870,6 +1920,10 @@ int sys_enter(struct bpf_raw_tracepoint_args *ctx)
 			note.flags = 0;
 		bpf_map_update_elem(&notes, &tid, &note, BPF_ANY);
 		return 0;
+	}
+	if (!(sessions & ~left_out[CLASS_CLOSES]) && !is_socket_fd(arg(args, call->fd))) {
+		bpf_map_delete_elem(&closings, &tid); /* of a thread that had this tid, and was killed */
+		return 0; /* nobody gets the event */
 	}
 	/* The section follows its length, as in struct closing. */
 	buffer->off = sizeof(__u32);
@@ -2297,7 +2351,12 @@ static __always_inline bool is_wanted(__u8 when, __u64 *args)
 	return true;
 }
 
+#define EPERM 1
+#define ENOENT 2
+#define EACCES 13
 #define EEXIST 17
+#define ENOTDIR 20
+#define ENOSYS 38
 #define ELOOP 40
 #define AT_SYMLINK_NOFOLLOW 0x100
 #define AT_SYMLINK_FOLLOW 0x400
@@ -2309,6 +2368,205 @@ static __always_inline bool is_wanted(__u8 when, __u64 *args)
 struct open_how {
 	__u64 flags, mode, resolve;
 };
+
+/* Counts an event for each of the sessions, which leave it out. */
+__noinline int count(__u64 sessions, __u32 class)
+{
+	for (__u32 i = 0; i < MAX_SESSIONS; i += 8) {
+		__u8 some = sessions >> i;
+
+		if (!some)
+			continue;
+		for (__u32 bit = 0; bit < 8; bit++) {
+			__u32 key = i + bit;
+			struct counts *of;
+
+			if (!(some >> bit & 1))
+				continue;
+			of = bpf_map_lookup_elem(&counts, &key);
+			if (of)
+				of->of[class & SELECT_CLASS]++;
+		}
+	}
+	return 0;
+}
+
+/* Returns whether the descriptor that a call has closed was a socket. */
+static __always_inline bool was_socket(void)
+{
+	__u32 tid = bpf_get_current_pid_tgid();
+	struct closing *closing = bpf_map_lookup_elem(&closings, &tid);
+
+	return closing && closing->data[0] == SECTION_SOCKET; /* such a section always fits */
+}
+
+/* Returns whether an open that succeeded cannot change the file. flags is the argument with its flags, or their address. */
+static __always_inline bool only_reads(__u32 select, __u64 flags, int fd)
+{
+	if (select & SELECT_HOW && bpf_probe_read_user(&flags, sizeof(flags), (void *)flags))
+		return false;
+	/* The file itself, because a thread may have changed the flags in memory. */
+	if (BPF_CORE_READ(file_of(fd), f_mode) & (FMODE_WRITE | FMODE_CREATED))
+		return false;
+	return !(flags & (O_WRONLY | O_RDWR | O_CREAT | O_TRUNC));
+}
+
+static __always_inline bool is_denied(__s64 ret)
+{
+	return ret == -EPERM || ret == -EACCES || ret == -ENOSYS;
+}
+
+/*
+ * Returns those of the sessions that do not leave out the class of a call, and counts the call
+ * for the others. number is an argument: the descriptor of reads and writes, the flags of opens.
+ */
+__noinline __u64 select_class(__u64 sessions, __u32 select, __s64 ret, __u64 number)
+{
+	__u32 class = select & SELECT_CLASS;
+	__u64 without;
+
+	if (is_denied(ret))
+		return sessions;
+	if (select & SELECT_LOOKUP && (ret == -ENOENT || ret == -ENOTDIR))
+		class = CLASS_LOOKUPS;
+	else if (class == CLASS_OPENS && (ret < 0 || !only_reads(select, number, ret)))
+		return sessions;
+	else if (class == CLASS_CLOSES && was_socket())
+		return sessions;
+	else if ((class == CLASS_READS || class == CLASS_WRITES) && is_socket_fd(number))
+		class = CLASS_TRANSFERS;
+	without = sessions & left_out[class];
+	if (without)
+		count(without, class);
+	return sessions & ~without;
+}
+
+/*
+ * Copies the components of a file section, which are in reverse order, to the end of a text.
+ * Returns whether there are more. The positions are kept in memory: see climb.
+ */
+__noinline int turn(void)
+{
+	struct buffer *buffer = buffer_of_cpu();
+	struct walk *w = walk_of_cpu();
+	volatile __u32 *from, *to;
+
+	if (!buffer || !w)
+		return 0;
+	from = &w->from;
+	to = &w->to;
+	for (int i = 0; i < MAX_COMPONENTS; i++) {
+		__u64 off = *from, at = *to, len;
+
+		if (off >= w->end)
+			return 0;
+		BOUND(off, BUFFER - 512);
+		len = buffer->data[off];
+		if (at < len + 1)
+			return 0;
+		at -= len + 1;
+		BOUND(at, MAX_TURNED);
+		w->texts[at] = '/';
+		bpf_probe_read_kernel(&w->texts[at + 1], len, &buffer->data[off + 1]);
+		*from = off + len + 1;
+		*to = at;
+	}
+	return 1;
+}
+
+/*
+ * Returns the sessions that leave out the path of the file section at off. The text rest_len
+ * bytes from rest on continues the path.
+ */
+__noinline __u64 rules_of(__u32 off, __u32 rest, __u32 rest_len)
+{
+	struct buffer *buffer = buffer_of_cpu();
+	struct walk *w = walk_of_cpu();
+	__u64 *sessions, at = off, len, n = rest_len;
+	int more = 1;
+
+	if (!buffer || !w)
+		return 0;
+	BOUND(at, BUFFER - 512);
+	w->from = at + sizeof(struct section) + sizeof(struct file_section);
+	w->end = at + sizeof(struct section) + *(__u16 *)&buffer->data[at + 2];
+	w->to = MAX_TURNED;
+	for (int i = 0; i < MAX_CLIMBS && more; i++)
+		more = turn();
+	if (w->from != w->end)
+		return 0;
+	len = MAX_TURNED;
+	if (n) {
+		at = rest;
+		BOUND(at, BUFFER - 512);
+		BOUND(n, sizeof(w->key.path) - 1);
+		w->texts[len] = '/';
+		bpf_probe_read_kernel(&w->texts[len + 1], n, &buffer->data[at]);
+		len += n + 1;
+	}
+	w->texts[len & (2 * MAX_TURNED - 1)] = '/';
+	at = w->to;
+	BOUND(at, MAX_TURNED);
+	bpf_probe_read_kernel(w->key.path, sizeof(w->key.path), &w->texts[at]);
+	len -= at;
+	w->key.bits = 8 * (len < sizeof(w->key.path) ? len + 1 : sizeof(w->key.path));
+	sessions = bpf_map_lookup_elem(&paths, &w->key);
+	return sessions ? *sessions : 0;
+}
+
+/*
+ * Returns those of the sessions that do not leave out an event for its paths, and counts it for
+ * the others. The paths are in the buffer. What cannot be decided here, because a path is not
+ * followed to its end, is left to the agent.
+ */
+__noinline __u64 select_paths(__u64 sessions)
+{
+	__u64 without = sessions & left_out[CLASS_PATHS];
+	struct buffer *buffer = buffer_of_cpu();
+	struct event_header *header;
+	bool is_found = false;
+	__u64 off = sizeof(*header);
+
+	if (!buffer || !without)
+		return sessions;
+	header = (struct event_header *)buffer->data;
+	if (is_denied(header->ret))
+		return sessions;
+	for (int i = 0; i < MAX_SECTIONS && off < buffer->off; i++) {
+		__u32 type, flags, len, rest_len = 0;
+		struct section *section;
+		__u64 next;
+
+		BOUND(off, BUFFER - 512);
+		section = (struct section *)&buffer->data[off];
+		type = section->type;
+		flags = section->flags;
+		len = section->len;
+		next = off + sizeof(*section) + len;
+		if (type == SECTION_SOCKET || (type == SECTION_PATH && len <= 1 && header->ret == -ENOENT)) /* an empty path stands for no file */
+			return sessions;
+		if (type == SECTION_FILE || type == SECTION_RESULT || type == SECTION_DIR) {
+			__u64 rest = next;
+
+			if (flags & (SECTION_CUT | SECTION_FAULT | SECTION_ABSENT | SECTION_NAME))
+				return sessions;
+			BOUND(rest, BUFFER - 512);
+			section = (struct section *)&buffer->data[rest];
+			if (next < buffer->off && section->type == SECTION_REST) {
+				if (!(section->flags & SECTION_LAST) || section->len <= sizeof(__u32))
+					return sessions;
+				rest_len = section->len - sizeof(__u32);
+			}
+			without &= rules_of(off, rest + sizeof(*section) + sizeof(__u32), rest_len);
+			is_found = true;
+		}
+		off = next;
+	}
+	if (!is_found || !without || off < buffer->off)
+		return sessions;
+	count(without, CLASS_PATHS);
+	return sessions & ~without;
+}
 
 /* Writes the paths of a call. */
 static __always_inline void put_paths(struct syscall *call, __u64 *args, __s64 ret)
@@ -2416,6 +2674,13 @@ int sys_exit(struct bpf_raw_tracepoint_args *ctx)
 	}
 	if (call->when && !is_wanted(call->when, args))
 		return 0;
+	if (sessions & selecting && call->select) {
+		__s8 at = (call->select & SELECT_CLASS) == CLASS_OPENS ? call->path1 + 1 : call->fd;
+
+		sessions = select_class(sessions, call->select, ret, arg(args, at));
+		if (!sessions)
+			return 0;
+	}
 
 	buffer = begin(proc, sessions, EVENT_SYSCALL);
 	if (!buffer)
@@ -2445,6 +2710,13 @@ int sys_exit(struct bpf_raw_tracepoint_args *ctx)
 	if (call->fd2 >= 0)
 		put_fd(arg(args, call->fd2), SECTION_RESULT);
 	put_paths(call, args, ret);
+	if (sessions & selecting && call->select & SELECT_PATHS) {
+		header->sessions = select_paths(sessions);
+		if (!header->sessions) {
+			buffer->busy = 0;
+			return 0;
+		}
+	}
 	if (flags & CALL_MOUNT) {
 		put_string(args[2], 0, SECTION_TEXT);
 		put_string(args[4], 0, SECTION_TEXT);
@@ -2472,7 +2744,10 @@ int sys_exit(struct bpf_raw_tracepoint_args *ctx)
 	} else if (flags & CALL_VALUE) {
 		put_bytes(arg(args, call->data), arg(args, call->len), content_bytes, SECTION_DATA);
 	} else if (call->data >= 0) {
-		limit = is_socket ? data_limit(call, args, ret, &sock, compat) : content_bytes;
+		if (is_socket)
+			limit = data_limit(call, args, ret, &sock, compat);
+		else if (header->sessions & ~left_out[CLASS_CONTENTS])
+			limit = content_bytes;
 		if (sock)
 			header->flags |= HEADER_TALK;
 		if (flags & CALL_MMSG) {

@@ -172,6 +172,8 @@ type StartRequest struct {
 	TimeoutSeconds int    `json:"timeoutSeconds,omitempty"`
 	MemoryMB       int    `json:"memoryMB,omitempty"`
 
+	Selection *models.Selection `json:"selection,omitempty"`
+
 	// StartID is the backend's ID of this start. Our own agent carries out a start once,
 	// even if the backend sends it again.
 	StartID string `json:"-"`

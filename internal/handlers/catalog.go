@@ -189,6 +189,9 @@ type completenessView struct {
 
 	Expirations []expirationView `json:"expirations"` // the newest 100 records, newest first
 
+	Selection *models.Selection `json:"selection"` // what the agent leaves out on request; null: it says nothing of it
+	LeftOut   map[string]int64  `json:"left_out"`  // how many events, by class
+
 	Durability       models.Durability `json:"durability"`         // the worst of its events, as committed
 	AgentSilentSince *string           `json:"agent_silent_since"` // later events may be missing
 }
@@ -246,7 +249,7 @@ func newCompletenessView(c *models.Completeness) completenessView {
 	view := completenessView{
 		Complete: c.Complete, Expected: c.Expected, Expired: c.Expired, Present: c.Present, Lost: c.Lost, Durability: c.Durability,
 		Missing: make([]seqSpan, len(c.Missing)), Damaged: make([]seqSpan, len(c.Damaged)), Losses: make([]lossView, len(c.Losses)),
-		Expirations: newExpirationViews(c.Expirations),
+		Expirations: newExpirationViews(c.Expirations), Selection: c.Selection, LeftOut: orNoCounts(c.LeftOut),
 	}
 	for i, span := range c.Damaged {
 		view.Damaged[i] = seqSpan(span)

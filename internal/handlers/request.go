@@ -219,10 +219,16 @@ func decodeJSON(c *echo.Context, maxBytes int64, v any, closed bool) error {
 }
 
 func typeName(wrong *json.UnmarshalTypeError) string {
-	if kind := wrong.Type.Kind().String(); !strings.HasPrefix(kind, "int") {
+	switch kind := wrong.Type.Kind().String(); {
+	case strings.HasPrefix(kind, "int"):
+		return "a whole number"
+	case kind == "slice":
+		return "an array"
+	case kind == "struct":
+		return "an object"
+	default:
 		return "a " + kind
 	}
-	return "a whole number"
 }
 
 // sessionIDParam returns the session id of the path, and not_found if it cannot be an

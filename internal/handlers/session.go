@@ -279,6 +279,8 @@ func (h *sessionHandler) start(c *echo.Context) error {
 		Network        string `json:"network"`
 		TimeoutSeconds int    `json:"timeoutSeconds"`
 		MemoryMB       int    `json:"memoryMB"`
+
+		Selection *models.Selection `json:"selection"`
 	}
 	if err := readJSON(c, h.maxBodyBytes, &request); err != nil {
 		return err
@@ -295,7 +297,8 @@ func (h *sessionHandler) start(c *echo.Context) error {
 	n.changed(nil, request)
 	session, err := h.sessions.Start(c.Request().Context(), id, models.Monitoring{
 		Mode: *request.Mode, PIDs: request.Processes, EntryPoint: request.EntryPoint, Arguments: request.Arguments,
-		Limits: models.StartLimits{Network: request.Network, TimeoutSeconds: request.TimeoutSeconds, MemoryMB: request.MemoryMB},
+		Limits:    models.StartLimits{Network: request.Network, TimeoutSeconds: request.TimeoutSeconds, MemoryMB: request.MemoryMB},
+		Selection: request.Selection,
 	})
 	if err != nil {
 		return err

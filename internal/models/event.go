@@ -10,6 +10,7 @@ const (
 	TypePacket          = "raw_network_operation"
 	TypeNetwork         = "network_operation" // a socket call; only this project's agent sends it
 	TypeSessionStart    = "session_start"
+	TypeLeftOut         = "events_left_out"
 	TypeSessionEnd      = "session_end" // only this project's agent sends it
 )
 

@@ -46,6 +46,23 @@ type Monitoring struct {
 	EntryPoint string
 	Arguments  []string
 	Limits     StartLimits
+
+	Selection *Selection // for agents that support it; nil: the agent's own
+}
+
+// Selection says what events an agent leaves out of a session.
+type Selection struct {
+	LeaveOut      []string `json:"leaveOut,omitempty"`      // classes of events
+	OnlyPaths     []string `json:"onlyPaths,omitempty"`     // outside of them, events of files are left out
+	LeaveOutPaths []string `json:"leaveOutPaths,omitempty"` // in them, events of files are left out
+}
+
+// Equal reports whether both selections say the same; nil is only equal to nil.
+func (s *Selection) Equal(other *Selection) bool {
+	if s == nil || other == nil {
+		return s == other
+	}
+	return slices.Equal(s.LeaveOut, other.LeaveOut) && slices.Equal(s.OnlyPaths, other.OnlyPaths) && slices.Equal(s.LeaveOutPaths, other.LeaveOutPaths)
 }
 
 // StartLimits are what a start of a file asks of an agent that supports it. Zero fields
@@ -82,6 +99,7 @@ type Session struct {
 	EntryPoint     string   `gorm:"column:entry_point;type:text;not null;default:''"`
 	Arguments      []string `gorm:"column:arguments;type:text;serializer:json"`
 	StartLimits    `gorm:"embedded"`
+	Selection      *Selection `gorm:"column:selection;type:text;serializer:json"`
 	StartID        string     `gorm:"column:start_id;type:varchar(64);not null;default:''"` // an agent carries out a start with one ID only once
 	StartRequested *time.Time `gorm:"column:start_requested"`                               // while the session is starting
 	StartError     StartError `gorm:"embedded;embeddedPrefix:start_error_"`
@@ -172,7 +190,8 @@ func (s *Session) IsBackfilling() bool { return s.BackfilledSeq < s.BackfillUpTo
 
 // Monitors reports whether the latest start has the same parameters.
 func (s *Session) Monitors(what Monitoring) bool {
-	return s.Mode == what.Mode && slices.Equal(s.ChosenPIDs, what.PIDs) && s.EntryPoint == what.EntryPoint && slices.Equal(s.Arguments, what.Arguments) && s.StartLimits == what.Limits
+	return s.Mode == what.Mode && slices.Equal(s.ChosenPIDs, what.PIDs) && s.EntryPoint == what.EntryPoint && slices.Equal(s.Arguments, what.Arguments) && s.StartLimits == what.Limits &&
+		s.Selection.Equal(what.Selection)
 }
 
 // StartError says why the latest start failed or, while the session is starting, what

@@ -29,6 +29,11 @@ type Completeness struct {
 
 	Expirations []Expiration // the newest MaxExpirations records, newest first
 
+	// What the agent leaves out on request, by its newest session_start and events_left_out.
+	// It is neither missing nor lost.
+	Selection *Selection       // nil: it says nothing of a selection
+	LeftOut   map[string]int64 // events by class
+
 	// Durability is the worst durability of the events when they were committed.
 	// Without events, it is that of a commit now.
 	Durability Durability

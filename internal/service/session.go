@@ -198,6 +198,9 @@ func sameTime(a, b *time.Time) bool {
 }
 
 func checkMonitoring(what *models.Monitoring) error {
+	if err := checkSelection(what.Selection); err != nil {
+		return err
+	}
 	switch what.Mode {
 	case models.ModeSpawn:
 		if err := checkLimits(what.Limits); err != nil {
@@ -234,6 +237,30 @@ func checkLimits(l models.StartLimits) error {
 		return models.Errorf(models.CodeInvalid, "timeoutSeconds must be from 0 (the agent's) to %d, not %d", maxStartSeconds, l.TimeoutSeconds)
 	case l.MemoryMB < 0 || l.MemoryMB > maxStartMemoryMB:
 		return models.Errorf(models.CodeInvalid, "memoryMB must be from 0 (the agent's) to %d, not %d", maxStartMemoryMB, l.MemoryMB)
+	}
+	return nil
+}
+
+// Limits of a selection, which the agents have too.
+const (
+	maxSelected     = 64 // classes, or paths of one list
+	maxSelectedPath = 255
+)
+
+// checkSelection checks only what no agent allows. The agent knows its classes of events.
+func checkSelection(s *models.Selection) error {
+	if s == nil {
+		return nil
+	}
+	for name, list := range map[string][]string{"leaveOut": s.LeaveOut, "onlyPaths": s.OnlyPaths, "leaveOutPaths": s.LeaveOutPaths} {
+		if len(list) > maxSelected {
+			return models.Errorf(models.CodeInvalid, "selection.%s must have at most %d entries, not %d", name, maxSelected, len(list))
+		}
+		for _, text := range list {
+			if text == "" || len(text) > maxSelectedPath || strings.ContainsRune(text, 0) {
+				return models.Errorf(models.CodeInvalid, "selection.%s must have texts of 1 to %d bytes, without NUL", name, maxSelectedPath)
+			}
+		}
 	}
 	return nil
 }

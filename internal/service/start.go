@@ -54,7 +54,7 @@ func (s *Sessions) Start(ctx context.Context, id string, what models.Monitoring)
 		}
 		session.StartID, session.StartRequested, session.StartingSince = startID.String(), &now, nil
 		session.StartError, session.StopPending = models.StartError{}, false
-		session.Mode, session.ChosenPIDs, session.EntryPoint, session.Arguments, session.StartLimits = what.Mode, what.PIDs, what.EntryPoint, what.Arguments, what.Limits
+		session.Mode, session.ChosenPIDs, session.EntryPoint, session.Arguments, session.StartLimits, session.Selection = what.Mode, what.PIDs, what.EntryPoint, what.Arguments, what.Limits, what.Selection
 		if session.AgentID == nil { // it was imported
 			session.AgentID = &own
 		}
@@ -246,7 +246,7 @@ func (t *start) send(ctx context.Context, session *models.Session, agent Agent) 
 	result, err := agent.Start(ctx, agentclient.StartRequest{
 		SessionID: session.ID, StartID: session.StartID, FileName: session.AgentFileName, Mode: int(session.Mode),
 		Processes: session.ChosenPIDs, EntryPoint: session.EntryPoint, Arguments: session.Arguments,
-		Network: session.Network, TimeoutSeconds: session.TimeoutSeconds, MemoryMB: session.MemoryMB,
+		Network: session.Network, TimeoutSeconds: session.TimeoutSeconds, MemoryMB: session.MemoryMB, Selection: session.Selection,
 	})
 	switch {
 	case err == nil:

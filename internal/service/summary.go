@@ -79,12 +79,13 @@ func (s *Summaries) Summary(ctx context.Context, session *models.Session) (summa
 	if summary.EventCounts[models.TypeEventsLost] > 0 {
 		err = s.addLosses(ctx, session, c)
 	}
+	leftOutErr := s.addLeftOut(ctx, session, summary.EventCounts, c)
 	damages, damagesErr := s.events.ListDamages(ctx, session.ID, models.MaxMissing)
 	for _, d := range damages {
 		c.Damaged = append(c.Damaged, d.SeqSpan)
 	}
 	c.Complete = c.Present == c.Expected-c.Expired && c.Lost == 0 && len(c.Damaged) == 0
-	return summary, errors.Join(err, damagesErr)
+	return summary, errors.Join(err, leftOutErr, damagesErr)
 }
 
 const (
@@ -213,6 +214,30 @@ func (s *Summaries) addLosses(ctx context.Context, session *models.Session, c *m
 		c.Losses = append(c.Losses, readLoss(&reports[i]))
 	}
 	return err
+}
+
+// addLeftOut adds what the agent leaves out. A report of it has the counts since the start, so
+// the newest one is enough. What cannot be read is missing.
+func (s *Summaries) addLeftOut(ctx context.Context, session *models.Session, counts map[string]int64, c *models.Completeness) error {
+	newest := func(eventType string) (data map[string]json.RawMessage, err error) {
+		if counts[eventType] == 0 {
+			return nil, nil
+		}
+		events, err := s.events.ListOfType(ctx, session.ID, eventType, session.EventCount+1, 1)
+		if len(events) > 0 {
+			_ = json.Unmarshal(events[0].Payload(), &data) // data that is no object has no members
+		}
+		return data, err
+	}
+	start, err := newest(models.TypeSessionStart)
+	if json.Unmarshal(start["selection"], &c.Selection) != nil || checkSelection(c.Selection) != nil {
+		c.Selection = nil
+	}
+	report, reportErr := newest(models.TypeLeftOut)
+	if json.Unmarshal(report["counts"], &c.LeftOut) != nil || len(c.LeftOut) > maxSelected {
+		c.LeftOut = nil
+	}
+	return errors.Join(err, reportErr)
 }
 
 // readLoss reads a loss report. An unreadable count is 1, because the report itself says

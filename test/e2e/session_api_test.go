@@ -304,6 +304,42 @@ func TestSessionDetails(t *testing.T) {
 	})
 }
 
+// TestLeftOut: a session says what its agent leaves out on request, and how much. That is no
+// loss.
+func TestLeftOut(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, env map[string]string) {
+		b := startBackend(t, env)
+		id := b.create("a.exe")
+		for _, step := range []struct{ event, want string }{
+			{`{"event_type":"x"}`, `null {}`},
+			{`{"event_type":"session_start","data":{"mode":1}}`, `null {}`},
+			{`{"event_type":"session_start","data":{"selection":{"leaveOut":["closes"],"leaveOutPaths":["/usr"]}}}`, `{"leaveOut":["closes"],"leaveOutPaths":["/usr"]} {}`},
+			{`{"event_type":"events_left_out","data":{"counts":{"closes":7}}}`, `{"leaveOut":["closes"],"leaveOutPaths":["/usr"]} {"closes":7}`},
+			{`{"event_type":"events_left_out","data":{"counts":{"closes":9,"paths":4294967296}}}`, `{"leaveOut":["closes"],"leaveOutPaths":["/usr"]} {"closes":9,"paths":4294967296}`},
+			{`{"event_type":"events_left_out","data":{"counts":{"closes":"many"}}}`, `{"leaveOut":["closes"],"leaveOutPaths":["/usr"]} {}`},
+			{`{"event_type":"session_start","data":{"selection":{"leaveOut":[7]}}}`, `null {}`},
+			{`{"event_type":"session_start","data":[]}`, `null {}`},
+		} {
+			if a := b.send("POST", "/api/events?sessionId="+id, step.event); a.status != http.StatusOK {
+				t.Fatalf("%d %s", a.status, a.body)
+			}
+			var s struct {
+				Completeness struct {
+					Complete  bool            `json:"complete"`
+					Lost      int64           `json:"lost"`
+					Selection json.RawMessage `json:"selection"`
+					LeftOut   json.RawMessage `json:"left_out"`
+				} `json:"completeness"`
+			}
+			b.decode(b.send("GET", "/api/sessions/"+id, ""), http.StatusOK, &s)
+			c := s.Completeness
+			if got := string(c.Selection) + " " + string(c.LeftOut); got != step.want || !c.Complete || c.Lost != 0 {
+				t.Errorf("after %s: %s (complete: %v, lost: %d), want %s", step.event, got, c.Complete, c.Lost, step.want)
+			}
+		}
+	})
+}
+
 func TestSessionNotes(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, env map[string]string) {
 		b := startBackend(t, env)

@@ -27,6 +27,7 @@ import (
 	"ospulse/agent/internal/journal"
 	"ospulse/agent/internal/monitor"
 	"ospulse/agent/internal/procfs"
+	"ospulse/agent/internal/selection"
 )
 
 const (
@@ -314,6 +315,8 @@ func (s service) start(w http.ResponseWriter, r *http.Request) error {
 		Network        string `json:"network"`
 		TimeoutSeconds int    `json:"timeoutSeconds"`
 		MemoryMB       int    `json:"memoryMB"`
+
+		Selection *selection.Selection `json:"selection"`
 	}
 	if err := decode(w, r, &asked); err != nil {
 		return err
@@ -337,7 +340,7 @@ func (s service) start(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	request := monitor.Request{
-		SessionID: asked.SessionID, StartID: start, FileName: asked.FileName, Mode: int(*asked.Mode),
+		SessionID: asked.SessionID, StartID: start, FileName: asked.FileName, Mode: int(*asked.Mode), Selection: asked.Selection,
 		Command: monitor.Command{EntryPoint: asked.EntryPoint, Arguments: asked.Arguments, Limits: monitor.Limits{Network: asked.Network, TimeoutSeconds: asked.TimeoutSeconds, MemoryMB: asked.MemoryMB}},
 	}
 	for _, pid := range asked.Processes {

@@ -129,32 +129,34 @@ func TestRoutes(t *testing.T) {
 			status int
 			want   string // a prefix of the answer, or of the text of its error
 		}{
-			"start":               {"POST", []string{"/api/start-monitor", "/api/monitor/start"}, start(`"mode":2,"processes":[5,6]`), 200, `{"message":"monitoring started successfully","mode":2,"monitoringPid":4711,"sessionId":"s1"}`},
-			"start, no program":   {"POST", []string{"/api/start-monitor"}, `{"sessionId":"s1","fileName":"document","mode":3}`, 400, `{"code":"cannot_run","error":"document cannot be run: it is a PDF document"}`},
-			"start, refused":      {"POST", []string{"/api/start-monitor"}, `{"sessionId":"s1","fileName":"nowhere","mode":3}`, 400, `{"error":"no file nowhere"}`},
-			"start, quoted":       {"POST", []string{"/api/start-monitor"}, start(`"mode":"3"`), 200, `{"message":"monitoring started successfully","mode":3`},
-			"start without mode":  {"POST", []string{"/api/start-monitor"}, start(`"x":1`), 400, `{"error":"mode is missing`},
-			"start, odd mode":     {"POST", []string{"/api/start-monitor"}, start(`"mode":1.5`), 400, `{"error":"mode and processes must be integers, not 1.5"}`},
-			"start, odd pids":     {"POST", []string{"/api/start-monitor"}, start(`"mode":2,"processes":["x"]`), 400, `{"error":"mode and processes must be integers`},
-			"start, no list":      {"POST", []string{"/api/start-monitor"}, start(`"mode":2,"processes":5`), 400, `{"error":"processes must not be a JSON number"}`},
-			"start, no session":   {"POST", []string{"/api/start-monitor"}, `{"mode":1}`, 400, `{"error":"sessionId is missing"}`},
-			"start, no object":    {"POST", []string{"/api/start-monitor"}, `[1]`, 400, `{"error":"the body must be a JSON object"}`},
-			"start, nothing":      {"POST", []string{"/api/start-monitor"}, ``, 400, `{"error":"the body must be a JSON object"}`},
-			"start, null":         {"POST", []string{"/api/start-monitor"}, `null`, 400, `{"error":"the body must be a JSON object"}`},
-			"start, too much":     {"POST", []string{"/api/start-monitor"}, start(`"x":"` + strings.Repeat("x", 1<<20) + `"`), 413, `{"error":"the body is larger than 1 MB"}`},
-			"stop, in flight":     {"POST", []string{"/api/stop-monitor"}, `{"sessionId":"slow"}`, 200, `{"inFlight":{"events":1,"bytes":20,"sensorBytes":300},"message":"monitoring is being stopped","sessionId":"slow","stopped":false}`},
-			"a start":             {"GET", []string{"/api/starts/a%2Fb"}, ``, 200, `{"at":"","code":"cannot_run","monitoringPid":0,"reason":"it is a PDF document","sessionId":"s1","startId":"a/b","state":"not_run"}`},
-			"a start, unknown":    {"GET", []string{"/api/starts/x"}, ``, 200, `{"at":"","code":"","monitoringPid":0,"reason":"","sessionId":"","startId":"x","state":"unknown"}`},
-			"stop, unknown":       {"POST", []string{"/api/stop-monitor", "/api/monitor/stop"}, `{"sessionId":"nobody"}`, 200, `{"inFlight":{"events":1,"bytes":20,"sensorBytes":0},"message":"monitoring was not running"`},
-			"stop, stuck":         {"POST", []string{"/api/stop-monitor"}, `{"sessionId":"stuck"}`, 500, `{"error":"the agent failed: it does not end"}`},
-			"stop, no session":    {"POST", []string{"/api/stop-monitor"}, `{}`, 400, `{"error":"sessionId is missing"}`},
-			"stop, control":       {"POST", []string{"/api/stop-monitor"}, `{"sessionId":"a\nb"}`, 400, `{"error":"sessionId must be`},
-			"processes":           {"POST", []string{"/api/list-processes", "/api/processes"}, `{}`, 200, `[{"pid":`},
-			"processes by GET":    {"GET", []string{"/api/list-processes", "/api/processes"}, ``, 200, `[{"pid":`},
-			"health":              {"GET", []string{"/health"}, ``, 200, `{"active_sessions":`},
-			"upload without form": {"POST", []string{"/api/upload-file", "/api/upload"}, `{}`, 400, `{"error":"no file`},
-			"no such route":       {"POST", []string{"/api/nothing"}, `{}`, 404, `{"error":"there is no such route"}`},
-			"wrong method":        {"GET", []string{"/api/start-monitor"}, ``, 405, `{"error":"this route accepts POST only"}`},
+			"start":                {"POST", []string{"/api/start-monitor", "/api/monitor/start"}, start(`"mode":2,"processes":[5,6]`), 200, `{"message":"monitoring started successfully","mode":2,"monitoringPid":4711,"sessionId":"s1"}`},
+			"start, no program":    {"POST", []string{"/api/start-monitor"}, `{"sessionId":"s1","fileName":"document","mode":3}`, 400, `{"code":"cannot_run","error":"document cannot be run: it is a PDF document"}`},
+			"start, refused":       {"POST", []string{"/api/start-monitor"}, `{"sessionId":"s1","fileName":"nowhere","mode":3}`, 400, `{"error":"no file nowhere"}`},
+			"start, quoted":        {"POST", []string{"/api/start-monitor"}, start(`"mode":"3"`), 200, `{"message":"monitoring started successfully","mode":3`},
+			"start without mode":   {"POST", []string{"/api/start-monitor"}, start(`"x":1`), 400, `{"error":"mode is missing`},
+			"start, odd mode":      {"POST", []string{"/api/start-monitor"}, start(`"mode":1.5`), 400, `{"error":"mode and processes must be integers, not 1.5"}`},
+			"start, odd pids":      {"POST", []string{"/api/start-monitor"}, start(`"mode":2,"processes":["x"]`), 400, `{"error":"mode and processes must be integers`},
+			"start, a selection":   {"POST", []string{"/api/start-monitor"}, start(`"mode":"3","selection":{"leaveOut":["reads"],"onlyPaths":["/home"]}`), 200, `{"message":"monitoring started successfully","mode":3`},
+			"start, odd selection": {"POST", []string{"/api/start-monitor"}, start(`"mode":1,"selection":{"leaveOut":"reads"}`), 400, `{"error":"selection.leaveOut must not be a JSON string"}`},
+			"start, no list":       {"POST", []string{"/api/start-monitor"}, start(`"mode":2,"processes":5`), 400, `{"error":"processes must not be a JSON number"}`},
+			"start, no session":    {"POST", []string{"/api/start-monitor"}, `{"mode":1}`, 400, `{"error":"sessionId is missing"}`},
+			"start, no object":     {"POST", []string{"/api/start-monitor"}, `[1]`, 400, `{"error":"the body must be a JSON object"}`},
+			"start, nothing":       {"POST", []string{"/api/start-monitor"}, ``, 400, `{"error":"the body must be a JSON object"}`},
+			"start, null":          {"POST", []string{"/api/start-monitor"}, `null`, 400, `{"error":"the body must be a JSON object"}`},
+			"start, too much":      {"POST", []string{"/api/start-monitor"}, start(`"x":"` + strings.Repeat("x", 1<<20) + `"`), 413, `{"error":"the body is larger than 1 MB"}`},
+			"stop, in flight":      {"POST", []string{"/api/stop-monitor"}, `{"sessionId":"slow"}`, 200, `{"inFlight":{"events":1,"bytes":20,"sensorBytes":300},"message":"monitoring is being stopped","sessionId":"slow","stopped":false}`},
+			"a start":              {"GET", []string{"/api/starts/a%2Fb"}, ``, 200, `{"at":"","code":"cannot_run","monitoringPid":0,"reason":"it is a PDF document","sessionId":"s1","startId":"a/b","state":"not_run"}`},
+			"a start, unknown":     {"GET", []string{"/api/starts/x"}, ``, 200, `{"at":"","code":"","monitoringPid":0,"reason":"","sessionId":"","startId":"x","state":"unknown"}`},
+			"stop, unknown":        {"POST", []string{"/api/stop-monitor", "/api/monitor/stop"}, `{"sessionId":"nobody"}`, 200, `{"inFlight":{"events":1,"bytes":20,"sensorBytes":0},"message":"monitoring was not running"`},
+			"stop, stuck":          {"POST", []string{"/api/stop-monitor"}, `{"sessionId":"stuck"}`, 500, `{"error":"the agent failed: it does not end"}`},
+			"stop, no session":     {"POST", []string{"/api/stop-monitor"}, `{}`, 400, `{"error":"sessionId is missing"}`},
+			"stop, control":        {"POST", []string{"/api/stop-monitor"}, `{"sessionId":"a\nb"}`, 400, `{"error":"sessionId must be`},
+			"processes":            {"POST", []string{"/api/list-processes", "/api/processes"}, `{}`, 200, `[{"pid":`},
+			"processes by GET":     {"GET", []string{"/api/list-processes", "/api/processes"}, ``, 200, `[{"pid":`},
+			"health":               {"GET", []string{"/health"}, ``, 200, `{"active_sessions":`},
+			"upload without form":  {"POST", []string{"/api/upload-file", "/api/upload"}, `{}`, 400, `{"error":"no file`},
+			"no such route":        {"POST", []string{"/api/nothing"}, `{}`, 404, `{"error":"there is no such route"}`},
+			"wrong method":         {"GET", []string{"/api/start-monitor"}, ``, 405, `{"error":"this route accepts POST only"}`},
 		} {
 			for _, path := range tt.paths {
 				w := ask(h, tt.method, path+slash, tt.body)
@@ -166,6 +168,11 @@ func TestRoutes(t *testing.T) {
 	}
 	if got := f.started[slices.IndexFunc(f.started, func(r monitor.Request) bool { return r.Mode == 2 })]; !slices.Equal(got.PIDs, []int{5, 6}) || got.FileName != "a" {
 		t.Errorf("started %+v", got)
+	}
+	if !slices.ContainsFunc(f.started, func(r monitor.Request) bool {
+		return r.Selection != nil && slices.Equal(r.Selection.LeaveOut, []string{"reads"}) && slices.Equal(r.Selection.OnlyPaths, []string{"/home"})
+	}) {
+		t.Error("the selection of a start is not passed on")
 	}
 	for _, path := range []string{"/api/start-monitor", "/api/stop-monitor"} {
 		if w := ask(h, "POST", path, start(`"mode":1`), "X-OSPulse-Start: "+strings.Repeat("x", 201)); w.Code != 400 || !strings.Contains(w.Body.String(), "X-OSPulse-Start must be") {

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"ospulse/agent/internal/pin"
+	"ospulse/agent/internal/selection"
 )
 
 // Config has the settings of the agent.
@@ -45,6 +46,7 @@ type Config struct {
 	RingMB       int
 	TLS          bool
 	Packets      bool
+	Selection    selection.Selection // of sessions whose start has none
 	// IncludeDashboard reports the browser that displays the dashboard, in mode 1.
 	IncludeDashboard bool
 	PollInterval     time.Duration
@@ -91,6 +93,9 @@ func settings(c *Config, getenv func(string) string) []setting {
 		{"tls", "TRACE_TLS", "true", "read data that passes through OpenSSL", boolean(&c.TLS)},
 		{"packets", "PACKETS", "true", "capture the packets of watched processes", boolean(&c.Packets)},
 		{"include-dashboard", "INCLUDE_DASHBOARD", "false", "in sessions of all processes, also report the browser that displays the dashboard", boolean(&c.IncludeDashboard)},
+		{"leave-out", "LEAVE_OUT", "", "`classes` of events that sessions leave out, separated by commas: " + strings.Join(selection.Classes(), ", "), c.Selection.SetLeaveOut},
+		{"only-paths", "ONLY_PATHS", "", "`paths` outside of which sessions leave out the events of files, separated by colons", c.Selection.SetOnlyPaths},
+		{"leave-out-paths", "LEAVE_OUT_PATHS", "", "`paths` in which sessions leave out the events of files, separated by colons", c.Selection.SetLeaveOutPaths},
 		{"poll", "POLL_INTERVAL", "100ms", "the `interval` at which to list processes if eBPF does not work, 50ms to 10s", duration(&c.PollInterval, 50*time.Millisecond, 10*time.Second)},
 		{"spawn-timeout", "SPAWN_TIMEOUT", "10m", "the `time` that a spawned file may run, 1s to 24h", duration(&c.SpawnTimeout, time.Second, 24*time.Hour)},
 		{"spawn-network", "SPAWN_NETWORK", "none", "the network of a spawned file: `none`, nat, or host, which needs AGENT_API_KEY", oneOf(&c.SpawnNetwork, "none", "host", "nat")},

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"ospulse/agent/internal/selection"
 )
 
 func TestLoad(t *testing.T) {
@@ -12,6 +14,20 @@ func TestLoad(t *testing.T) {
 	c, err := Load([]string{"--port=7002", "--data", "/d"}, func(name string) string { return env[name] })
 	if err != nil || c.Addr() != "127.0.0.1:7002" || c.SpawnTimeout != 30*time.Second || c.Backend.String() != "https://b.example/x" || c.TLS || c.Packets || c.DataDir != "/d" || c.MaxUploadMB != 100 || c.SpawnNetwork != "none" {
 		t.Errorf("%+v, %v", c, err)
+	}
+}
+
+func TestSelection(t *testing.T) {
+	env := map[string]string{"LEAVE_OUT": "reads,closes", "ONLY_PATHS": "/home:/etc"}
+	c, err := Load([]string{"--leave-out-paths", "/home/me"}, func(name string) string { return env[name] })
+	if want := (selection.Selection{LeaveOut: []string{"reads", "closes"}, OnlyPaths: []string{"/home", "/etc"}, LeaveOutPaths: []string{"/home/me"}}); err != nil || !c.Selection.Equal(&want) {
+		t.Errorf("%+v, %v", c.Selection, err)
+	}
+	_, err = Load([]string{"--leave-out", "forks", "--only-paths", "home"}, func(string) string { return "" })
+	for _, want := range []string{`--leave-out: there is no class "forks" of events; the classes are reads, writes`, `--only-paths: "home" must be an absolute path`} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("no %q in %v", want, err)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package event
 
 import (
+	"encoding/binary"
 	"strconv"
 	"time"
 )
@@ -67,6 +68,23 @@ type File struct {
 
 // Bytes returns the number of bytes that the call moved.
 func (f *File) Bytes() int64 { return max(f.Result.Return, 0) }
+
+// Writes reports whether an open asks to write, to create or to empty the file.
+func (f *File) Writes() bool {
+	const writeOnly, readWrite, create, truncate = 1, 2, 0o100, 0o1000
+	flags := uint64(create) // unknown
+	switch f.Result.Syscall {
+	case "open":
+		flags = f.Result.Args[1]
+	case "openat":
+		flags = f.Result.Args[2]
+	case "openat2":
+		if len(f.Struct) >= 8 {
+			flags = binary.NativeEndian.Uint64(f.Struct)
+		}
+	}
+	return flags&(writeOnly|readWrite|create|truncate) != 0 || f.Operation == "CreateFile"
+}
 
 // inode writes what identifies a file, if it is known. The device of its file system is as in
 // /proc/self/mountinfo: 8:1.

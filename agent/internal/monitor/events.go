@@ -40,6 +40,7 @@ type started struct {
 	Run         any       `json:"run,omitempty"` // in mode 3: what is run, and how
 	Sensor      string    `json:"sensor"`
 	Limits      string    `json:"sensorLimits,omitempty"`
+	Selection   any       `json:"selection,omitempty"` // what the session leaves out; nil: nothing
 	Excluded    []int     `json:"excludedProcesses"`
 	Exclusions  []Own     `json:"exclusions"` // the same processes, described
 	Version     string    `json:"agentVersion"`

@@ -7,6 +7,7 @@
 package monitor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/journal"
 	"ospulse/agent/internal/procfs"
+	"ospulse/agent/internal/selection"
 )
 
 // The modes of the wire contract.
@@ -72,6 +74,8 @@ type Scope struct {
 	// Hide are processes that this watch of All does not report, with their descendants that
 	// run the same program in an unbroken line. It reports every other descendant.
 	Hide []procfs.Identity
+	// Selection says which events are left out. Their counts are reported.
+	Selection selection.Selection
 }
 
 // Watch is a running watch. It may have a method Limits() string, which returns what the
@@ -142,9 +146,10 @@ type Options struct {
 	SensorName   string // ebpf or procfs
 	SensorLimits string // what the sensor cannot see; "" if nothing
 	Spawner      Spawner
-	SpawnFault   string // why nothing can be spawned, when Spawner is nil
-	PauseSpawned bool   // pause spawned programs while the sensor's buffer is nearly full
-	PauseAll     bool   // and all other watched programs
+	SpawnFault   string              // why nothing can be spawned, when Spawner is nil
+	PauseSpawned bool                // pause spawned programs while the sensor's buffer is nearly full
+	PauseAll     bool                // and all other watched programs
+	Selection    selection.Selection // of sessions whose start has none
 	Files        Files
 	// Exclude returns the processes that are never reported. The Monitor calls it at each
 	// start, and again while sessions run. isQuiet says that no session runs yet.
@@ -187,6 +192,7 @@ type Request struct {
 	FileName  string
 	Mode      int
 	PIDs      []int
+	Selection *selection.Selection // nil: the agent's own
 	Command
 }
 
@@ -230,7 +236,7 @@ func (s *session) same(r Request) bool {
 		}
 	}
 	return s.request.Mode == r.Mode && s.request.FileName == r.FileName && slices.Equal(s.request.PIDs, r.PIDs) &&
-		s.request.EntryPoint == r.EntryPoint && s.request.Limits == r.Limits && slices.Equal(s.request.Arguments, r.Arguments)
+		s.request.Selection.Equal(r.Selection) && s.request.EntryPoint == r.EntryPoint && s.request.Limits == r.Limits && slices.Equal(s.request.Arguments, r.Arguments)
 }
 
 // start starts a session: see Start.
@@ -277,9 +283,13 @@ func (m *Monitor) start(ctx context.Context, r Request) (int, error) {
 	return s.pid, nil
 }
 
-// check returns a Refusal if the request cannot be started. In mode 3 it returns the
-// file's path and SHA-256.
+// check completes the request. It returns a Refusal if the request cannot be started. In mode 3
+// it returns the file's path and SHA-256.
 func (m *Monitor) check(r *Request) (path, sha string, err error) {
+	r.Selection = cmp.Or(r.Selection, &m.options.Selection)
+	if err := r.Selection.Check(); err != nil {
+		return "", "", Refuse("selection: %v", err)
+	}
 	switch r.Mode {
 	case ModeAll:
 		r.PIDs = nil
@@ -366,7 +376,7 @@ func (m *Monitor) get(id string) *session {
 // lets the spawned program run.
 func (m *Monitor) begin(ctx context.Context, r Request, path, sha string) (_ *session, err error) {
 	s := &session{request: r, done: make(chan struct{})}
-	scope := Scope{All: r.Mode == ModeAll, PIDs: r.PIDs, Pause: m.options.PauseAll || m.options.PauseSpawned && r.Mode == ModeSpawn}
+	scope := Scope{All: r.Mode == ModeAll, PIDs: r.PIDs, Selection: *r.Selection, Pause: m.options.PauseAll || m.options.PauseSpawned && r.Mode == ModeSpawn}
 	name, run := "", any(nil)
 	switch r.Mode {
 	case ModePIDs:
@@ -416,6 +426,9 @@ func (m *Monitor) begin(ctx context.Context, r Request, path, sha string) (_ *se
 	}
 	if limited, ok := s.watch.(interface{ Limits() string }); ok && limited.Limits() != "" {
 		start.Limits = strings.TrimPrefix(start.Limits+"; "+limited.Limits(), "; ")
+	}
+	if !r.Selection.IsAll() {
+		start.Selection = r.Selection
 	}
 	start.Excluded, start.Exclusions = pidsOf(s.excluded), s.excluded
 	m.options.Deliver(r.SessionID, &event.Event{Type: typeStart, Time: began, Data: start})

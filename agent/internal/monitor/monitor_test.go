@@ -21,6 +21,7 @@ import (
 
 	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/journal"
+	"ospulse/agent/internal/selection"
 	"ospulse/test/wait"
 )
 
@@ -28,11 +29,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // world implements all interfaces that a Monitor depends on, and records its calls.
 type world struct {
-	mu      sync.Mutex
-	diary   []string
-	spawned *program
-	ran     any   // run in session_start
-	fault   error // result of Watch
+	mu        sync.Mutex
+	diary     []string
+	spawned   *program
+	ran       any   // run in session_start
+	selection any   // likewise
+	fault     error // result of Watch
 
 	endsAtOnce bool          // the spawned program ends when it is released
 	held       chan struct{} // if not nil, the spawner waits until it is closed
@@ -80,6 +82,9 @@ func (w *world) Exclude([]int) error { return nil }
 
 func (w *world) Watch(scope Scope, sink func(*event.Event)) (Watch, error) {
 	w.note("watch %v %v", scope.All, scope.PIDs)
+	if !scope.Selection.IsAll() {
+		w.note("without %v", scope.Selection.LeaveOut)
+	}
 	if w.fault != nil {
 		return nil, w.fault
 	}
@@ -163,7 +168,7 @@ func newMonitor(w *world) *Monitor {
 			w.note("%s gets %s", session, e.Type)
 			if s, ok := e.Data.(*started); ok {
 				w.mu.Lock()
-				w.ran = s.Run
+				w.ran, w.selection = s.Run, s.Selection
 				w.mu.Unlock()
 			}
 		},
@@ -205,6 +210,38 @@ func TestSpawn(t *testing.T) {
 	first, early, unwatch := slices.Index(w.diary, "s gets session_start"), slices.Index(w.diary, "s gets early"), slices.Index(w.diary, "unwatch")
 	if first >= early || early >= unwatch {
 		t.Errorf("the order is not start, event, end: %q", w.diary)
+	}
+}
+
+// TestSelection: a start has the agent's own selection unless it names one, and session_start
+// says which. A start of the session with another selection starts it again.
+func TestSelection(t *testing.T) {
+	w := &world{}
+	m := newMonitor(w)
+	m.options.Selection = selection.Selection{LeaveOut: []string{"closes"}}
+	for i, test := range []struct {
+		asked *selection.Selection
+		want  string
+	}{
+		{nil, `{"leaveOut":["closes"]}`},
+		{nil, `{"leaveOut":["closes"]}`},
+		{&selection.Selection{LeaveOut: []string{"reads"}}, `{"leaveOut":["reads"]}`},
+		{&selection.Selection{}, `null`},
+	} {
+		if _, err := m.Start(t.Context(), Request{SessionID: "s", Mode: ModeAll, Selection: test.asked}); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := json.Marshal(w.selection); err != nil || string(got) != test.want {
+			t.Errorf("start %d: session_start has %s, %v, want %s", i, got, err, test.want)
+		}
+	}
+	if err := m.Close(); err != nil {
+		t.Error(err)
+	}
+	one := []string{"watch true []", "s gets session_start", "unwatch", "s gets session_end"}
+	want := slices.Concat(one[:1], []string{"without [closes]"}, one[1:], one[:1], []string{"without [reads]"}, one[1:], one)
+	if got := w.without("early"); !slices.Equal(got, want) {
+		t.Errorf("diary: %q", got)
 	}
 }
 
@@ -317,6 +354,7 @@ func TestRefusals(t *testing.T) {
 		"needs processes":        {"invalid", Request{SessionID: "s", Mode: ModePIDs}},
 		"no process 1073741824":  {"invalid", Request{SessionID: "s", Mode: ModePIDs, PIDs: []int{1 << 30}}},
 		"there is no process -1": {"invalid", Request{SessionID: "s", Mode: ModePIDs, PIDs: []int{-1}}},
+		`no class "forks"`:       {"invalid", Request{SessionID: "s", Mode: ModeAll, Selection: &selection.Selection{LeaveOut: []string{"forks"}}}},
 		"OS-Pulse's own":         {"invalid", Request{SessionID: "s", Mode: ModePIDs, PIDs: []int{os.Getpid()}}},
 		"no uploaded file y":     {"", Request{SessionID: "s", Mode: ModeSpawn, FileName: "y"}},
 	} {

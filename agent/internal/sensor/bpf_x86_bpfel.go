@@ -18,10 +18,12 @@ import (
 const (
 	bpfMapBuffers        = "buffers"
 	bpfMapClosings       = "closings"
+	bpfMapCounts         = "counts"
 	bpfMapEvents         = "events"
 	bpfMapLongClosings   = "long_closings"
 	bpfMapLosses         = "losses"
 	bpfMapNotes          = "notes"
+	bpfMapPaths          = "paths"
 	bpfMapPauses         = "pauses"
 	bpfMapProcs          = "procs"
 	bpfMapSyscalls       = "syscalls"
@@ -51,9 +53,11 @@ const (
 	bpfVarHomeMounts     = "home_mounts"
 	bpfVarHomeNamespace  = "home_namespace"
 	bpfVarHomeRoot       = "home_root"
+	bpfVarLeftOut        = "left_out"
 	bpfVarLooks          = "looks"
 	bpfVarPauseBytes     = "pause_bytes"
 	bpfVarPausing        = "pausing"
+	bpfVarSelecting      = "selecting"
 	bpfVarUringOp        = "uring_op"
 	bpfVarWakeupBytes    = "wakeup_bytes"
 )
@@ -119,10 +123,12 @@ type bpfProgramSpecs struct {
 type bpfMapSpecs struct {
 	Buffers        *ebpf.MapSpec `ebpf:"buffers"`
 	Closings       *ebpf.MapSpec `ebpf:"closings"`
+	Counts         *ebpf.MapSpec `ebpf:"counts"`
 	Events         *ebpf.MapSpec `ebpf:"events"`
 	LongClosings   *ebpf.MapSpec `ebpf:"long_closings"`
 	Losses         *ebpf.MapSpec `ebpf:"losses"`
 	Notes          *ebpf.MapSpec `ebpf:"notes"`
+	Paths          *ebpf.MapSpec `ebpf:"paths"`
 	Pauses         *ebpf.MapSpec `ebpf:"pauses"`
 	Procs          *ebpf.MapSpec `ebpf:"procs"`
 	Syscalls       *ebpf.MapSpec `ebpf:"syscalls"`
@@ -147,9 +153,11 @@ type bpfVariableSpecs struct {
 	HomeMounts    *ebpf.VariableSpec `ebpf:"home_mounts"`
 	HomeNamespace *ebpf.VariableSpec `ebpf:"home_namespace"`
 	HomeRoot      *ebpf.VariableSpec `ebpf:"home_root"`
+	LeftOut       *ebpf.VariableSpec `ebpf:"left_out"`
 	Looks         *ebpf.VariableSpec `ebpf:"looks"`
 	PauseBytes    *ebpf.VariableSpec `ebpf:"pause_bytes"`
 	Pausing       *ebpf.VariableSpec `ebpf:"pausing"`
+	Selecting     *ebpf.VariableSpec `ebpf:"selecting"`
 	UringOp       *ebpf.VariableSpec `ebpf:"uring_op"`
 	WakeupBytes   *ebpf.VariableSpec `ebpf:"wakeup_bytes"`
 }
@@ -176,10 +184,12 @@ func (o *bpfObjects) Close() error {
 type bpfMaps struct {
 	Buffers        *ebpf.Map `ebpf:"buffers"`
 	Closings       *ebpf.Map `ebpf:"closings"`
+	Counts         *ebpf.Map `ebpf:"counts"`
 	Events         *ebpf.Map `ebpf:"events"`
 	LongClosings   *ebpf.Map `ebpf:"long_closings"`
 	Losses         *ebpf.Map `ebpf:"losses"`
 	Notes          *ebpf.Map `ebpf:"notes"`
+	Paths          *ebpf.Map `ebpf:"paths"`
 	Pauses         *ebpf.Map `ebpf:"pauses"`
 	Procs          *ebpf.Map `ebpf:"procs"`
 	Syscalls       *ebpf.Map `ebpf:"syscalls"`
@@ -193,10 +203,12 @@ func (m *bpfMaps) Close() error {
 	return _BpfClose(
 		m.Buffers,
 		m.Closings,
+		m.Counts,
 		m.Events,
 		m.LongClosings,
 		m.Losses,
 		m.Notes,
+		m.Paths,
 		m.Pauses,
 		m.Procs,
 		m.Syscalls,
@@ -222,9 +234,11 @@ type bpfVariables struct {
 	HomeMounts    *ebpf.Variable `ebpf:"home_mounts"`
 	HomeNamespace *ebpf.Variable `ebpf:"home_namespace"`
 	HomeRoot      *ebpf.Variable `ebpf:"home_root"`
+	LeftOut       *ebpf.Variable `ebpf:"left_out"`
 	Looks         *ebpf.Variable `ebpf:"looks"`
 	PauseBytes    *ebpf.Variable `ebpf:"pause_bytes"`
 	Pausing       *ebpf.Variable `ebpf:"pausing"`
+	Selecting     *ebpf.Variable `ebpf:"selecting"`
 	UringOp       *ebpf.Variable `ebpf:"uring_op"`
 	WakeupBytes   *ebpf.Variable `ebpf:"wakeup_bytes"`
 }

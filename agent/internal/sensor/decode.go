@@ -46,6 +46,8 @@ type decoder struct {
 	// the answers in the order of the questions, or one error, and reports events to the
 	// same sessions. ask returns false if the parser did not get the question.
 	ask func(q *parser.Question, sessions uint64, at time.Time, answered func(a *parser.Answer, err error, emit func(*event.Event))) bool
+	// withoutTransfers are the sessions that leave out what sockets transfer.
+	withoutTransfers uint64
 	// dnsSockets holds the sockets used for DNS. The value is the size of the next
 	// message if the program transferred a TCP message's length by itself, else 0.
 	dnsSockets map[uint64]int64

@@ -242,7 +242,8 @@ func (h *httpConnections) tls(d *decoder, r *record) {
 	}
 	conn := h.connection(d, key)
 	conn.tls = true
-	if conn.socket.sock == 0 {
+	// Without the transfers of sockets, the last one that the thread connected is a mere guess.
+	if conn.socket.sock == 0 && r.sessions&^d.withoutTransfers != 0 {
 		conn.socket = h.lastSocket[r.tid]
 	}
 	conn.of(d, r)

@@ -15,7 +15,7 @@ import (
 // of Linux 5.8, the first with the ring buffer, that every kernel is built with.
 func TestObjectsFitOldKernels(t *testing.T) {
 	const newestHelper = asm.FnCsumLevel // the last of 5.8
-	maps := []ebpf.MapType{ebpf.Hash, ebpf.Array, ebpf.PerCPUArray, ebpf.LRUHash, ebpf.RingBuf}
+	maps := []ebpf.MapType{ebpf.Hash, ebpf.Array, ebpf.PerCPUArray, ebpf.LRUHash, ebpf.LPMTrie, ebpf.RingBuf}
 	for _, path := range []string{"bpf_x86_bpfel.o", "bpf_arm64_bpfel.o"} {
 		spec, err := ebpf.LoadCollectionSpec(path)
 		if err != nil {

@@ -107,9 +107,19 @@ func (s *Sensor) passOn() {
 func (s *Sensor) pass(e *event.Event, sessions uint64) {
 	for slot, bits := 0, sessions; bits != 0; slot, bits = slot+1, bits>>1 {
 		if w := s.watches[slot]; bits&1 != 0 && w != nil {
-			w.sink(e)
+			w.pass(e)
 		}
 	}
+}
+
+// pass passes an event to the sink, unless the watch leaves it out. The kernel side has left out
+// most of those events before.
+func (w *Watch) pass(e *event.Event) {
+	if w.filter != nil {
+		w.filter.Pass(e)
+		return
+	}
+	w.sink(e)
 }
 
 // ask implements decoder.ask.

@@ -34,14 +34,14 @@ type syscallEntry struct {
 	At     int8
 	Lookup uint8
 	When   uint8
-	_      uint8
+	Select uint8
 }
 
 // fillCalls fills the kernel side's table of what to do for each system call.
 func fillCalls(objects *bpfObjects) error {
 	for op := range syscalls.Calls {
 		c := &syscalls.Calls[op]
-		entry := syscallEntry{Op: uint16(op), Flags: c.Flags, Args: c.Args, At: c.At, Lookup: c.Lookup, When: uint8(c.When)}
+		entry := syscallEntry{Op: uint16(op), Flags: c.Flags, Args: c.Args, At: c.At, Lookup: c.Lookup, When: uint8(c.When), Select: selectOf(c)}
 		put := func(m *ebpf.Map, number int) error { return m.Put(uint32(number), &entry) }
 		var err error
 		if c.Native >= 0 {

@@ -25,6 +25,7 @@ import (
 	"ospulse/agent/internal/inspect"
 	"ospulse/agent/internal/parser"
 	"ospulse/agent/internal/procfs"
+	"ospulse/agent/internal/selection"
 	"ospulse/agent/internal/syscalls"
 )
 
@@ -76,6 +77,8 @@ type Scope struct {
 	// Hide are processes that a watch of All does not report, with those that they fork.
 	// A process that executes another program than its parent is reported again.
 	Hide []procfs.Identity
+	// Selection says which events are left out. Their counts are reported.
+	Selection selection.Selection
 }
 
 // Sensor watches programs. An agent has one. Its methods are safe for concurrent use.
@@ -97,6 +100,7 @@ type Sensor struct {
 	lost    [maxWatches][]uint64 // count of losses reported so far, by CPU
 	polled  time.Time
 	epoch   uint64
+	rules   map[pathKey]bool // about paths, that the kernel side has
 
 	tap func(raw []byte) // for tests: sees every record first
 
@@ -169,7 +173,7 @@ func New(options Options) (*Sensor, error) {
 		return nil, fmt.Errorf("set the agent's root: %w", err)
 	}
 	multiPrograms(spec)
-	s := &Sensor{ringBytes: int(spec.Maps["events"].MaxEntries), options: options, log: options.Log, resumed: map[int]time.Time{}, passed: make(chan struct{}), done: make(chan struct{})}
+	s := &Sensor{ringBytes: int(spec.Maps["events"].MaxEntries), options: options, log: options.Log, resumed: map[int]time.Time{}, rules: map[pathKey]bool{}, passed: make(chan struct{}), done: make(chan struct{})}
 	s.sensed.Store(&time.Time{})
 	if s.log == nil {
 		s.log = slog.Default()
@@ -247,6 +251,8 @@ type Watch struct {
 	slot     int
 	sink     func(*event.Event)
 	unparsed parser.Losses
+	filter   *selection.Filter // nil: the watch gets everything
+	leftOut  counts            // that filter knows, of those that the kernel side left out
 }
 
 // Watch starts to report the events in scope to sink, from one goroutine at a time. sink
@@ -298,6 +304,15 @@ func (s *Sensor) watch(scope Scope, sink func(*event.Event)) (*Watch, *tlsProbes
 		s.lost[w.slot][cpu] = counts[cpu].Count
 	}
 	s.watches[w.slot] = w
+	if err := s.setSelections(); err != nil {
+		return nil, nil, errors.Join(err, w.drop())
+	}
+	if !scope.Selection.IsAll() {
+		if w.leftOut, err = s.countsOf(w.slot); err != nil {
+			return nil, nil, errors.Join(err, w.drop())
+		}
+		w.filter = selection.NewFilter(scope.Selection, sink)
+	}
 	for _, process := range scope.Hide {
 		if err := s.hide(w.slot, process); err != nil {
 			return nil, nil, errors.Join(err, w.drop())
@@ -352,6 +367,9 @@ func (w *Watch) Close() error {
 		return nil // already closed
 	}
 	s.reportLosses(time.Now())
+	if w.filter != nil {
+		w.reportLeftOut(time.Now())
+	}
 	return w.drop()
 }
 
@@ -401,7 +419,7 @@ func (w *Watch) Hidden() ([]int, error) {
 func (w *Watch) drop() error {
 	s := w.sensor
 	s.watches[w.slot] = nil
-	err := s.setAll()
+	err := errors.Join(s.setAll(), s.setSelections())
 	s.resume() // of this watch, and others, which may be paused again
 	err = errors.Join(err, s.forget(w.slot))
 	for _, other := range &s.watches {
@@ -653,6 +671,9 @@ func (s *Sensor) reportLosses(now time.Time) {
 			continue
 		}
 		w.unparsed.Report(w.sink)
+		if w.filter != nil && !now.Before(w.filter.ReportAt) {
+			w.reportLeftOut(now)
+		}
 		counts, err := s.losses(slot)
 		if err != nil {
 			s.log.Error("cannot read how many events were lost", "error", err)

@@ -52,7 +52,9 @@ func docs() string {
 		"`agent/internal/syscalls`: `go test ./agent/internal/syscalls -run TestDocs -update`.\n\n" +
 		"In the sandbox, a denied call fails with EPERM, and an absent one with ENOSYS, as in a kernel that lacks it. " +
 		"Calls that are newer than this table are absent there, and no event reports them.\n\n" +
-		"## Reported\n\n| call | operation of its event | reported are | in the sandbox |\n|---|---|---|---|\n")
+		"A session can leave out events by their [class](agent.md#selection). `*` marks calls to which rules about paths apply. " +
+		"If such a call fails because its path does not exist, its class is `lookups`.\n\n" +
+		"## Reported\n\n| call | operation of its event | reported are | class | in the sandbox |\n|---|---|---|---|---|\n")
 	for _, name := range slices.Sorted(maps.Keys(byName)) {
 		c, e := byName[name], Table[name]
 		if e.Name == "" {
@@ -69,7 +71,14 @@ func docs() string {
 				operation = "that of the call which it makes"
 			}
 		}
-		fmt.Fprintf(&out, "| `%s` | %s | %s | %s |\n", name, operation, conditions[c.When], verdicts[e.Sandbox])
+		class := ""
+		if c.Class() != ClassNone {
+			class = "`" + c.Class().String() + "`"
+		}
+		if c.HasPath() {
+			class += "*"
+		}
+		fmt.Fprintf(&out, "| `%s` | %s | %s | %s | %s |\n", name, operation, conditions[c.When], class, verdicts[e.Sandbox])
 	}
 	out.WriteString("\n## Not reported\n")
 	for _, reason := range slices.Sorted(maps.Keys(Reasons)) {

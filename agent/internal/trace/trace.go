@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -23,6 +24,7 @@ import (
 	"ospulse/agent/internal/capture"
 	"ospulse/agent/internal/clock"
 	"ospulse/agent/internal/event"
+	"ospulse/agent/internal/selection"
 	"ospulse/agent/internal/sensor"
 )
 
@@ -46,6 +48,7 @@ type settings struct {
 	output  string
 	tls     bool
 	packets bool
+	what    selection.Selection
 	command []string
 }
 
@@ -59,6 +62,9 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	flags.StringVar(&s.output, "o", "", "write events to `file` instead of standard output")
 	flags.BoolVar(&s.tls, "tls", true, "read data that passes through OpenSSL")
 	flags.BoolVar(&s.packets, "packets", false, "capture the command's packets too")
+	flags.Func("leave-out", "`classes` of events to leave out, separated by commas: "+strings.Join(selection.Classes(), ", "), s.what.SetLeaveOut)
+	flags.Func("only-paths", "`paths` outside of which to leave out the events of files, separated by colons", s.what.SetOnlyPaths)
+	flags.Func("leave-out-paths", "`paths` in which to leave out the events of files, separated by colons", s.what.SetLeaveOutPaths)
 	flags.Usage = func() {
 		_, _ = fmt.Fprintln(stderr, "usage: ospulse-agent trace [flags] [--] command [arguments]")
 		flags.PrintDefaults()
@@ -231,7 +237,7 @@ func watched(ctx context.Context, s settings, path string, p *printer) (int, err
 // watchBoth watches the calls of a process, and its packets if the settings ask for them.
 // end stops both watches and returns when all events have been printed.
 func watchBoth(sensors *sensor.Sensor, s settings, pid int, p *printer) (end func() error, err error) {
-	scope := sensor.Scope{PIDs: []int{pid}, OnExec: true}
+	scope := sensor.Scope{PIDs: []int{pid}, OnExec: true, Selection: s.what}
 	if !s.packets {
 		calls, err := sensors.Watch(scope, p.print)
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -90,6 +91,20 @@ func TestExitCodesAsRoot(t *testing.T) {
 				t.Errorf("code %d, want %d; it says %q, want %q", code, test.code, stderr, test.says)
 			}
 		})
+	}
+}
+
+// TestSelectionAsRoot: what is left out is not printed, and counted.
+func TestSelectionAsRoot(t *testing.T) {
+	stdout, stderr, code := agent(t, "trace", "--leave-out", "reads,closes", "--leave-out-paths", "/usr:/lib:/etc/ld.so.cache", "cat", "/etc/hostname", "/usr/share")
+	if code != 1 || strings.Contains(stdout, " read(") || strings.Contains(stdout, " close(") || strings.Contains(stdout, `openat("/usr`) {
+		t.Errorf("code %d, output %s%s", code, stdout, stderr)
+	}
+	if !strings.Contains(stdout, "/etc/hostname") || !regexp.MustCompile(`events_left_out \{"counts":\{"closes":\d+,"paths":\d+,"reads":\d+\}`).MatchString(stdout) {
+		t.Errorf("output %s%s", stdout, stderr)
+	}
+	if _, stderr, code := agent(t, "trace", "--leave-out", "forks", "true"); code != 2 || !strings.Contains(stderr, "there is no class") {
+		t.Errorf("code %d, %s", code, stderr)
 	}
 }
 

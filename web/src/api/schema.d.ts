@@ -1862,6 +1862,18 @@ export interface components {
          *         "lost": 0,
          *         "losses": [],
          *         "expirations": [],
+         *         "selection": {
+         *           "leaveOut": [
+         *             "closes"
+         *           ],
+         *           "leaveOutPaths": [
+         *             "/usr"
+         *           ]
+         *         },
+         *         "left_out": {
+         *           "closes": 20412,
+         *           "paths": 5120
+         *         },
          *         "durability": "disk",
          *         "agent_silent_since": null
          *       }
@@ -3087,6 +3099,12 @@ export interface components {
             losses: components["schemas"]["Loss"][];
             /** @description The newest 100 records of expired events, newest first. */
             expirations: components["schemas"]["Expiration"][];
+            /** @description What the agent leaves out on request, as its `session_start` says; null if nothing, or if the agent does not report it. This is neither missing nor lost. */
+            selection: components["schemas"]["Selection"] | null;
+            /** @description How many events the agent left out since the start, by class, as its newest `events_left_out` says. The class `paths` counts what `onlyPaths` and `leaveOutPaths` left out, and `contents` counts events without their bytes. While the session is active, the counts are up to a minute old. */
+            left_out: {
+                [key: string]: number;
+            };
             /** @description The worst durability of the events when they were committed. Without events, that of a commit now. */
             durability: components["schemas"]["Durability"];
             /** @description As in the session. Later events may be missing. */
@@ -4305,6 +4323,29 @@ export interface components {
             timeoutSeconds?: number;
             /** @description For mode 3: how much memory the program may use, in MB; 0 or omitted, the agent's own setting, which is also the most that it allows. */
             memoryMB?: number;
+            /** @description What events the agent leaves out; null or omitted, the agent's own setting. An empty object records everything. Only for agents that support it, such as OS-Pulse's for Linux; others ignore it and record everything. `completeness.selection` of the session says what the agent does. */
+            selection?: components["schemas"]["Selection"] | null;
+        };
+        /**
+         * @description What events an agent leaves out of a session. Omitted members leave out nothing.
+         * @example {
+         *       "leaveOut": [
+         *         "closes",
+         *         "reads"
+         *       ],
+         *       "leaveOutPaths": [
+         *         "/usr",
+         *         "/proc"
+         *       ]
+         *     }
+         */
+        Selection: {
+            /** @description Classes of events. OS-Pulse's agent for Linux has `reads`, `writes`, `closes`, `lookups`, `opens`, `duplicates`, `transfers` and `contents`, and refuses others. */
+            leaveOut?: string[];
+            /** @description Absolute paths. The events of files outside of them are left out. */
+            onlyPaths?: string[];
+            /** @description Absolute paths. The events of files in them are left out. Of the paths in both lists that contain a file, the longest decides. */
+            leaveOutPaths?: string[];
         };
         /**
          * @description The state of the session after a start or a stop.
