@@ -67,6 +67,7 @@ missing() {
 		for program in strace python3 busybox curl; do
 			has "$program" || echo "$program"
 		done
+		has ip || echo iproute2
 		[ -e /usr/include/openssl/ssl.h ] || echo libssl-dev
 		if [ -n "${CI:-}" ]; then
 			has clang || echo clang

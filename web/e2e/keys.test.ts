@@ -76,7 +76,7 @@ test("the first key closes the door; people sign in, see what their role may do,
   expect(await violations(page, "body")).toEqual([]);
   await page.getByLabel("Action").selectOption("Upload a file");
   await page.getByRole("link", { name: session }).waitFor();
-  expect(await page.getByRole("row").count()).toBe(2);
+  await expect.poll(() => page.getByRole("row").count()).toBe(2);
 
   await choose(page, "Sign out");
   await page.getByRole("heading", { name: "Sign in" }).waitFor();

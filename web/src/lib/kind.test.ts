@@ -8,7 +8,14 @@ test("any type has a kind", () => {
 });
 
 test("events about the monitoring itself have a kind", () => {
-  const types = ["session_start", "session_end", "clock_step", "exclusions_changed", "program_paused"];
+  const types = [
+    "session_start",
+    "session_end",
+    "clock_step",
+    "exclusions_changed",
+    "program_paused",
+    "events_left_out",
+  ];
   expect(types.map((type) => kindOf(type).kind)).toEqual(types.map(() => "monitor"));
   expect(typesOf("monitor")).toEqual(types);
 });

@@ -54,6 +54,7 @@ const byType: Record<string, Kind> = {
   clock_step: "monitor",
   exclusions_changed: "monitor",
   program_paused: "monitor",
+  events_left_out: "monitor",
   events_lost: "loss",
 };
 

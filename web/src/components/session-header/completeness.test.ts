@@ -11,6 +11,8 @@ const empty: State = {
   damaged: [],
   lost: 0,
   losses: [],
+  selection: null,
+  left_out: {},
   expirations: [],
   durability: "disk",
   agent_silent_since: null,
@@ -45,6 +47,12 @@ test.each<[Parameters<typeof summary>[0], Partial<State>, string, string]>([
     { complete: false, expected: 9000, expired: 8192, present: 807 },
     "bad",
     "807 of 808 events, 1 missing here, 8,192 older expired",
+  ],
+  [
+    "ended",
+    { expected: 5, present: 5, left_out: { closes: 1000, paths: 20, contents: 3 } },
+    "good",
+    "5 of 5 events, none lost, 1,020 left out on request",
   ],
   ["active", { complete: false, expected: 5, present: 5 }, "bad", "5 of 5 events, not complete"],
 ])("%s %j", (state, completeness, look, text) =>

@@ -57,7 +57,7 @@ export function Completeness({ state, completeness, upTo }: Props) {
  */
 export function summary(
   state: Props["state"],
-  { complete, expected, expired, present, damaged, lost }: State,
+  { complete, expected, expired, present, damaged, lost, left_out }: State,
   upTo = expected,
 ): { look: keyof typeof looks; text: string } {
   const kept = expected - expired;
@@ -76,7 +76,10 @@ export function summary(
       ? plural(present + unchecked, "event")
       : `${formatCount(present)} of ${plural(kept, "event")}`;
   const checked = unchecked > 0 ? ` up to event ${formatCount(expected)}` : "";
-  const older = expired > 0 ? `, ${formatCount(expired)} older expired` : "";
+  const leftOut = leftOutEvents(left_out);
+  const older =
+    (expired > 0 ? `, ${formatCount(expired)} older expired` : "") +
+    (leftOut > 0 ? `, ${formatCount(leftOut)} left out on request` : "");
   if (complete) return { look: "good", text: `${count}, none lost${checked}${older}` };
   const faults = [];
   if (present < kept) faults.push(`${formatCount(kept - present)} missing here`);
@@ -84,6 +87,46 @@ export function summary(
   if (unreadable > 0) faults.push(`${formatCount(unreadable)} damaged here`);
   if (lost > 0) faults.push(`${formatCount(lost)} lost on the way`);
   return { look: "bad", text: `${count}, ${faults.join(", ") || "not complete"}${checked}${older}` };
+}
+
+/** The events that the agent did not report because the session did not want them. */
+function leftOutEvents(counts: State["left_out"]): number {
+  // "contents" counts events that are reported without their bytes.
+  return Object.entries(counts).reduce((sum, [name, count]) => (name === "contents" ? sum : sum + count), 0);
+}
+
+/** What the session does not want, and how many events that were, if it is anything. */
+function LeftOut({ completeness: { selection, left_out } }: { completeness: State }) {
+  const { leaveOut = [], onlyPaths = [], leaveOutPaths = [] } = selection ?? {};
+  const counts = Object.entries(left_out);
+  if (leaveOut.length + onlyPaths.length + leaveOutPaths.length + counts.length === 0) return null;
+  const lists = [
+    ["Events", leaveOut],
+    ["Only below", onlyPaths],
+    ["Not below", leaveOutPaths],
+  ] as const;
+  return (
+    <section>
+      <h3 className="font-medium">Left out on request: not recorded, not missing</h3>
+      <ul className="text-xs text-muted">
+        {lists.map(
+          ([name, list]) =>
+            list.length > 0 && (
+              <li key={name}>
+                {name}: <SafeText text={list.join(", ")} limit={500} className="break-words" />
+              </li>
+            ),
+        )}
+        {counts.map(([name, count]) => (
+          <li key={name}>
+            {name === "contents"
+              ? `${plural(count, "event")} without their bytes`
+              : `${name}: ${plural(count, "event")}`}
+          </li>
+        ))}
+      </ul>
+    </section>
+  );
 }
 
 function Details({ completeness }: { completeness: State }) {
@@ -99,12 +142,14 @@ function Details({ completeness }: { completeness: State }) {
           </p>
         )}
         <Expired completeness={completeness} />
+        <LeftOut completeness={completeness} />
       </div>
     );
   }
   return (
     <div className="flex flex-col gap-3">
       <Expired completeness={completeness} />
+      <LeftOut completeness={completeness} />
       <Spans title="Not stored here" spans={completeness.missing} />
       <Spans title="Stored, but damaged: they cannot be read" spans={completeness.damaged} />
       {completeness.losses.length > 0 && (
