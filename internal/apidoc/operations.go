@@ -64,5 +64,5 @@ var operations = map[string]Operation{ //nolint:gochecknoglobals // a constant
 	"GET /api/stream":                            {ID: "streamSessions", Roles: []string{"admin", "analyst", "viewer"}},
 	"GET /healthz":                               {ID: "getLiveness", IsPublic: true},
 	"GET /metrics":                               {ID: "getMetrics", Roles: []string{"admin", "analyst", "viewer"}},
-	"GET /readyz":                                {ID: "getReadiness", Roles: []string{"admin", "analyst", "viewer"}},
+	"GET /readyz":                                {ID: "getReadiness", Roles: []string{"admin", "agent", "analyst", "viewer"}},
 }

@@ -120,6 +120,9 @@ func (k *Checks) live(c *echo.Context) error {
 // ready reports whether the backend can serve requests: 200, or 503 with what is wrong.
 func (k *Checks) ready(c *echo.Context) error {
 	answer := k.check(c.Request().Context())
+	if models.ActorOf(c.Request().Context()).Role == models.RoleAgent {
+		answer.Checks = map[string]string{} // an agent must know whether to wait, not why
+	}
 	status := http.StatusOK
 	if answer.Status != "ok" {
 		status = http.StatusServiceUnavailable

@@ -160,7 +160,7 @@ func (c *client) isReady(ctx context.Context) bool {
 		if err != nil {
 			return false
 		}
-		response, err := c.http.Do(request)
+		response, err := c.do(request)
 		if err != nil {
 			return false
 		}
@@ -170,6 +170,14 @@ func (c *client) isReady(ctx context.Context) bool {
 		}
 	}
 	return false
+}
+
+// do sends a request with the key.
+func (c *client) do(request *http.Request) (*http.Response, error) {
+	if c.key != "" {
+		request.Header.Set("Authorization", "Bearer "+c.key)
+	}
+	return c.http.Do(request)
 }
 
 func (c *client) post(ctx context.Context, path, key, session, contentType, encoding string, body []byte) (answer, []byte) {
@@ -190,10 +198,7 @@ func (c *client) post(ctx context.Context, path, key, session, contentType, enco
 	if encoding != "" {
 		request.Header.Set("Content-Encoding", encoding)
 	}
-	if c.key != "" {
-		request.Header.Set("Authorization", "Bearer "+c.key)
-	}
-	response, err := c.http.Do(request)
+	response, err := c.do(request)
 	if err != nil {
 		v := failed
 		if dial, ok := errors.AsType[*net.OpError](err); ok && dial.Op == "dial" {

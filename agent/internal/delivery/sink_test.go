@@ -84,7 +84,10 @@ func (s *sink) serve(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodGet {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if s.sick || r.URL.Path != "/readyz" {
+		switch {
+		case r.Header.Get("Authorization") != "Bearer secret": // see options
+			w.WriteHeader(http.StatusUnauthorized)
+		case s.sick || r.URL.Path != "/readyz":
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
 		return

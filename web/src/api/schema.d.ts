@@ -1150,7 +1150,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Check whether the backend serves requests */
+        /**
+         * Check whether the backend serves requests
+         * @description A key of the role `agent` gets no checks.
+         */
         get: operations["getReadiness"];
         put?: never;
         post?: never;
