@@ -26,7 +26,7 @@ enum tls_op {
 /* event_header.flags */
 #define HEADER_COMPAT 1    /* a 32-bit system call */
 #define HEADER_TRUNCATED 2 /* a section did not fit */
-#define HEADER_TALK 4      /* on a TCP connection that speaks HTTP/1, or may */
+#define HEADER_TALK 4      /* on a TCP connection that speaks HTTP, or may */
 
 struct event_header {
 	__u64 time; /* CLOCK_BOOTTIME, ns */

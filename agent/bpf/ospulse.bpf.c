@@ -190,7 +190,7 @@ struct long_closing {
 
 /* Verdicts on a direction of a connection. */
 #define TALK_OPEN 0  /* the first line is incomplete */
-#define TALK_HTTP 1  /* the first line contains HTTP/1 */
+#define TALK_HTTP 1  /* the first line contains HTTP/1 or HTTP/2 */
 #define TALK_OTHER 2 /* neither */
 
 struct talk {
@@ -1921,8 +1921,8 @@ __noinline int put_closed(__u32 tid)
 #define MAX_FIRST_LINE 65536
 
 /*
- * Determines whether a connection speaks HTTP/1, by the first line that each side sends: a
- * request or status line, after any empty lines. The line may be split across calls.
+ * Determines whether a connection speaks HTTP, by the first line that each side sends: a
+ * request or status line of HTTP/1, after any empty lines, or the first line of HTTP/2. The line may be split across calls.
  * Returns whether more data is needed.
  */
 __noinline int judge_some(__u64 sock, __u64 address, __u64 len, __u32 way)
@@ -1959,7 +1959,7 @@ __noinline int judge_some(__u64 sock, __u64 address, __u64 len, __u32 way)
 		if (!*tail && (c == '\r' || c == '\n'))
 			continue;
 		*tail = *tail << 8 | c;
-		if ((*tail & 0xffffffffffffULL) == 0x485454502f31ULL) { /* HTTP/1 */
+		if ((*tail & 0xffffffffffffULL) - 0x485454502f31ULL <= 1) { /* HTTP/1 or HTTP/2 */
 			talk->way[way].verdict = TALK_HTTP;
 			return 0;
 		}

@@ -116,7 +116,7 @@ func (h *httpConnections) ask(d *decoder, c *connection, q *parser.Question) {
 			c.isMissed = true
 		case a.Flow != nil:
 			f := flow
-			if f.Serving, f.Request, f.Response = a.Flow.Serving, a.Flow.Request, a.Flow.Response; f.Serving {
+			if f.Serving, f.Request, f.Response, f.SwitchedTo = a.Flow.Serving, a.Flow.Request, a.Flow.Response, a.Flow.Switched; f.Serving {
 				f.Server, f.Client = f.Client, f.Server
 			}
 			emit(&event.Event{Type: event.TypeHTTP, Time: f.Time, Data: &f})
