@@ -2734,7 +2734,7 @@ int process_exit(struct bpf_raw_tracepoint_args *ctx)
 }
 
 /*
- * OpenSSL: the plaintext of SSL_read and SSL_write. These programs can be preempted, so they
+ * OpenSSL and GnuTLS: the plaintext of SSL_read, SSL_write and their like. These programs can be preempted, so they
  * write into the ring directly, not into the CPU's buffer.
  */
 #if defined(__TARGET_ARCH_x86)
@@ -2805,22 +2805,39 @@ static __always_inline void tls_header(struct event_header *header, struct proc 
                                                                                             \
 		if (!event) {                                                               \
 			lose(sessions);                                                     \
-			return 0;                                                           \
+			return;                                                             \
 		}                                                                           \
 		tls_header(&event->header, proc, sessions, op);                             \
 		event->header.ret = len;                                                    \
-		event->header.args[0] = call->ssl;                                          \
+		event->header.flags = flags;                                                \
+		event->header.args[0] = ssl;                                                \
 		event->header.args[1] = offset;                                             \
+		event->header.args[2] = sock;                                               \
 		event->section.type = SECTION_DATA;                                         \
 		event->section.flags = 0;                                                   \
 		BOUND(n, size);                                                             \
-		if (bpf_probe_read_user(event->data, n, (void *)(call->data + offset))) {   \
+		if (bpf_probe_read_user(event->data, n, (void *)(data + offset))) {         \
 			event->section.flags = SECTION_FAULT;                               \
 			n = 0;                                                              \
 		}                                                                           \
 		event->section.len = n;                                                     \
 		bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);                                \
 	} while (0)
+
+/* Writes events of the len bytes at data that a connection moved. */
+static __always_inline void tls_send(struct proc *proc, __u64 sessions, __u16 op, __u64 ssl, __u64 data, __u64 len, __u64 sock, __u32 flags)
+{
+	for (__u32 i = 0; i < MAX_CHUNKS; i++) {
+		__u64 offset = i * MAX_DATA, rest = len - offset;
+
+		if (offset >= len)
+			break;
+		if (rest <= TLS_SMALL)
+			TLS_EVENT(tls_small, TLS_SMALL);
+		else
+			TLS_EVENT(tls_large, MAX_DATA);
+	}
+}
 
 static __always_inline int tls_end(__s64 result, __u16 op)
 {
@@ -2832,22 +2849,30 @@ static __always_inline int tls_end(__s64 result, __u16 op)
 	if (!call)
 		return 0;
 	sessions = sessions_of(proc);
-	if (result <= 0 || !sessions)
-		goto out;
-	if (call->done && bpf_probe_read_user(&len, sizeof(len), (void *)call->done))
-		goto out;
-	for (__u32 i = 0; i < MAX_CHUNKS; i++) {
-		__u64 offset = i * MAX_DATA, rest = len - offset;
-
-		if (offset >= len)
-			break;
-		if (rest <= TLS_SMALL)
-			TLS_EVENT(tls_small, TLS_SMALL);
-		else
-			TLS_EVENT(tls_large, MAX_DATA);
-	}
-out:
+	if (result > 0 && sessions && !(call->done && bpf_probe_read_user(&len, sizeof(len), (void *)call->done)))
+		tls_send(proc, sessions, op, call->ssl, call->data, len, 0, 0);
 	bpf_map_delete_elem(&tls_calls, &id);
+	return 0;
+}
+
+/* Writes the event of the end of a connection. */
+static __always_inline int tls_freed(__u64 ssl)
+{
+	__u32 pid = bpf_get_current_pid_tgid() >> 32;
+	struct proc *proc = bpf_map_lookup_elem(&procs, &pid);
+	__u64 sessions = sessions_of(proc);
+	struct event_header *header;
+
+	if (!sessions)
+		return 0;
+	header = bpf_ringbuf_reserve(&events, sizeof(*header), 0);
+	if (!header) {
+		lose(sessions);
+		return 0;
+	}
+	tls_header(header, proc, sessions, TLS_FREED);
+	header->args[0] = ssl;
+	bpf_ringbuf_submit(header, BPF_RB_NO_WAKEUP);
 	return 0;
 }
 
@@ -2878,20 +2903,7 @@ int tls_write(struct pt_regs *ctx)
 SEC("uprobe/SSL_free")
 int tls_free(struct pt_regs *ctx)
 {
-	__u32 pid = bpf_get_current_pid_tgid() >> 32;
-	struct proc *proc = bpf_map_lookup_elem(&procs, &pid);
-	__u64 sessions = sessions_of(proc);
-	struct event_header *header;
-
-	if (!sessions)
-		return 0;
-	header = bpf_ringbuf_reserve(&events, sizeof(*header), 0);
-	if (!header) {
-		lose(sessions);
-		return 0;
-	}
-	tls_header(header, proc, sessions, TLS_FREED);
-	header->args[0] = PARM1(ctx);
-	bpf_ringbuf_submit(header, BPF_RB_NO_WAKEUP);
-	return 0;
+	return tls_freed(PARM1(ctx));
 }
+
+#include "tls.h"

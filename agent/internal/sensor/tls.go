@@ -23,18 +23,22 @@ import (
 	"ospulse/agent/internal/procfs"
 )
 
-// opensslFolders are where distributions keep libssl. Libraries there get their probes
-// before the first process maps them; others when a process maps them.
-var opensslFolders = []string{
-	"/lib/*/libssl.so*", "/usr/lib/*/libssl.so*", "/usr/lib/libssl.so*", "/usr/lib64/libssl.so*", "/lib64/libssl.so*",
-	"/usr/local/lib/libssl.so*", "/usr/local/lib64/libssl.so*", "/usr/local/ssl/lib*/libssl.so*",
-}
+// libraryFolders are where distributions keep libraries, and libraryNames those with TLS.
+// They get their probes before the first process maps them; others when a process maps them.
+//
+//nolint:gochecknoglobals // tables of constants
+var (
+	libraryFolders = []string{
+		"/lib/*", "/usr/lib/*", "/usr/lib", "/usr/lib64", "/lib64", "/usr/local/lib", "/usr/local/lib64", "/usr/local/ssl/lib*",
+	}
+	libraryNames = []string{"libssl.so*", "libssl3.so", "libgnutls.so*", "libnspr4.so"}
+)
 
-// Bounds of the search for OpenSSL.
+// Bounds of the search for libraries.
 const (
 	maxCandidates = 1024    // files that wait for inspection; beyond that, their processes wait
 	maxWaiting    = 1 << 16 // processes that wait to be searched
-	maxProbed     = 1024    // files with probes, each of which takes up to five descriptors
+	maxProbed     = 1024    // files with probes, each of which takes some descriptors
 	maxProbedUser = 256     // the same, for the processes of one user
 
 	// prepareTime is how long a watch waits for the probes in the machine's libraries
@@ -54,8 +58,8 @@ type probedFile struct {
 	links         []link.Link
 }
 
-// tlsProbes are the uprobes in OpenSSL: in shared libraries, and in programs that link it
-// statically and still have their symbols. A file is inspected through a process's
+// tlsProbes are the uprobes in libraries for TLS: in shared ones, in programs that link them
+// statically and still have their symbols, and in programs of Go. A file is inspected through a process's
 // mapping, so it may be in another mount namespace, under another root, or deleted. The
 // helper process inspects it. Neither the reader of events nor the holder of the sensor's
 // lock waits for the helper.
@@ -63,7 +67,7 @@ type tlsProbes struct {
 	programs *bpfPrograms
 	helper   *inspect.Helper
 	log      *slog.Logger
-	urgent   chan candidate // libraries that have OpenSSL's name
+	urgent   chan candidate // libraries with the name of one for TLS
 	queue    chan candidate
 	wake     chan struct{} // holds a value if processes wait to be searched
 	ctx      context.Context
@@ -81,7 +85,7 @@ type tlsProbes struct {
 	closed bool
 }
 
-// candidate is a file that may hold OpenSSL.
+// candidate is a file that may have TLS.
 type candidate struct {
 	pid   int      // 0: paths are the agent's
 	paths []string // possible paths, the most reliable first
@@ -102,10 +106,12 @@ func newTLSProbes(programs *bpfPrograms, helper *inspect.Helper, log *slog.Logge
 // While none are queued it searches the waiting processes. It ends with ctx.
 func (p *tlsProbes) run() {
 	defer close(p.done)
-	for _, pattern := range opensslFolders {
-		paths, _ := filepath.Glob(pattern) // it fails only for a malformed pattern
-		for _, path := range paths {
-			p.look(p.ctx, candidate{paths: []string{path}})
+	for _, folder := range libraryFolders {
+		for _, name := range libraryNames {
+			paths, _ := filepath.Glob(folder + "/" + name) // it fails only for a malformed pattern
+			for _, path := range paths {
+				p.look(p.ctx, candidate{paths: []string{path}})
+			}
 		}
 	}
 	close(p.prepared)
@@ -155,8 +161,8 @@ func (p *tlsProbes) close() error {
 	return closeLinks(links)
 }
 
-// Expect announces a program that is about to run, so that an OpenSSL linked into it gets
-// its probes before the first byte. Without it, the sensor finds the program only when it
+// Expect announces a program that is about to run, so that a library for TLS linked into it
+// gets its probes before the first byte. Without it, the sensor finds the program only when it
 // runs, which may be too late. The caller calls Expect after Watch.
 func (s *Sensor) Expect(path string) {
 	s.mu.Lock()
@@ -185,7 +191,7 @@ func (p *tlsProbes) expect(held []int) {
 			p.look(ctx, candidate{pid, []string{path}})
 		}
 		if err = errors.Join(err, ctx.Err()); err != nil {
-			p.log.Warn("not all files of a program were searched for OpenSSL before it runs", "pid", pid, "error", err)
+			p.log.Warn("not all files of a program were searched for TLS before it runs", "pid", pid, "error", err)
 		}
 	}
 }
@@ -202,8 +208,9 @@ func (p *tlsProbes) notice(e *event.Event) {
 		begin := uint64(d.Result.Return)
 		end := begin + (d.Result.Args[1]+page-1)&^(page-1)
 		c := candidate{d.Actor.PID, []string{mapFile(d.Actor.PID, fmt.Sprintf("%x-%x", begin, end)), rooted(d.Actor.PID, d.Path)}}
-		// A library with OpenSSL's name takes precedence: the process is about to use it.
-		if strings.Contains(filepath.Base(d.Path), "ssl") {
+		// A library with such a name takes precedence: the process is about to use it.
+		name := filepath.Base(d.Path)
+		if strings.Contains(name, "ssl") || strings.Contains(name, "gnutls") || strings.Contains(name, "nspr") {
 			p.add(p.urgent, c)
 			return
 		}
@@ -278,15 +285,15 @@ func (p *tlsProbes) goThrough(pid int) {
 	}
 }
 
-// look inspects a file, and puts probes into it if it holds OpenSSL.
+// look inspects a file, and puts probes into it if it has functions for TLS.
 func (p *tlsProbes) look(ctx context.Context, c candidate) {
-	file, handle, err := p.helper.OpenSSL(ctx, c.pid, c.paths...)
+	file, handle, err := p.helper.TLS(ctx, c.pid, c.paths...)
 	if err != nil {
 		p.complain(err, c.paths[0])
 		return
 	}
 	if handle == nil {
-		return // it does not hold OpenSSL
+		return // it has none
 	}
 	defer handle.Close()
 	user := -1
@@ -309,7 +316,7 @@ func (p *tlsProbes) look(ctx context.Context, c candidate) {
 	p.count++
 	probed := &probedFile{size: file.Size, changed: file.Changed, user: user, number: p.count}
 	// The inspected file gets the probes, even if its path changes meanwhile.
-	if probed.links, err = p.attach(fmt.Sprintf("/proc/self/fd/%d", handle.Fd()), file.OpenSSL); err != nil {
+	if probed.links, err = p.attach(fmt.Sprintf("/proc/self/fd/%d", handle.Fd()), file.Functions); err != nil {
 		p.log.Warn("cannot put TLS probes into a program or library", "path", c.paths[len(c.paths)-1], "error", err)
 	}
 	p.probed[id] = probed
@@ -361,7 +368,7 @@ func (p *tlsProbes) forget(id fileID) {
 
 // attach puts probes into a file. Linux 6.6 and newer attaches all functions of a program
 // at once, and removes them quickly.
-func (p *tlsProbes) attach(path string, offsets map[string]uint64) (links []link.Link, err error) {
+func (p *tlsProbes) attach(path string, offsets map[string][]uint64) (links []link.Link, err error) {
 	executable, err := link.OpenExecutable(path)
 	if err != nil {
 		return nil, fmt.Errorf("open: %w", err)
@@ -374,17 +381,23 @@ func (p *tlsProbes) attach(path string, offsets map[string]uint64) (links []link
 	}{
 		// The return probe comes before the entry probe, so that a call is read whole or
 		// not at all.
-		{p.programs.TlsRead, true, []string{"SSL_read", "SSL_read_ex"}},
-		{p.programs.TlsWrite, true, []string{"SSL_write", "SSL_write_ex"}},
-		{p.programs.TlsEnter, false, []string{"SSL_read", "SSL_write"}},
+		{p.programs.TlsRead, true, []string{"SSL_read", "SSL_read_ex", "gnutls_record_recv", "PR_Read", "PR_Recv"}},
+		{p.programs.TlsWrite, true, []string{"SSL_write", "SSL_write_ex", "gnutls_record_send", "PR_Write", "PR_Send"}},
+		{p.programs.TlsGoRead, false, []string{inspect.GoReadReturns}},
+		{p.programs.TlsEnter, false, []string{"SSL_read", "SSL_write", "gnutls_record_recv", "gnutls_record_send"}},
 		{p.programs.TlsEnterEx, false, []string{"SSL_read_ex", "SSL_write_ex"}},
-		{p.programs.TlsFree, false, []string{"SSL_free"}},
+		{p.programs.TlsNssEnter, false, []string{"PR_Read", "PR_Write"}},
+		{p.programs.TlsNssEnterFlags, false, []string{"PR_Recv", "PR_Send"}},
+		{p.programs.TlsNssImport, true, []string{"SSL_ImportFD"}},
+		{p.programs.TlsGoEnter, false, []string{inspect.GoRead}},
+		{p.programs.TlsGoWrite, false, []string{inspect.GoWrite}},
+		{p.programs.TlsFree, false, []string{"SSL_free", "gnutls_deinit"}},
+		{p.programs.TlsNssClose, false, []string{"PR_Close"}},
+		{p.programs.TlsGoClose, false, []string{inspect.GoClose}},
 	} {
 		var at []uint64
 		for _, function := range probe.functions {
-			if offset, ok := offsets[function]; ok {
-				at = append(at, offset)
-			}
+			at = append(at, offsets[function]...)
 		}
 		if len(at) == 0 {
 			continue
