@@ -82,7 +82,7 @@ func settings(c *Config, getenv func(string) string) []setting {
 		{"environment", "REPORT_ENVIRONMENT", "all", "which variables of a program's environment to report: `all`, some (LD_*, PATH, proxies and the like) or none", oneOf(&c.Environment, "all", "some", "none")},
 		{"ring", "RING_MB", "8", "`MB` of the buffer between kernel and agent, a power of two", c.setRing},
 		{"pause", "PAUSE", "spawned", "which watched programs to pause while that buffer is nearly full, so that no event is lost: `spawned` ones, all or none", oneOf(&c.Pause, "spawned", "all", "none")},
-		{"tls", "TRACE_TLS", "true", "read data that passes through OpenSSL", boolean(&c.TLS)},
+		{"tls", "TRACE_TLS", "true", "read data that passes through libraries for TLS", boolean(&c.TLS)},
 		{"packets", "PACKETS", "true", "capture the packets of watched processes", boolean(&c.Packets)},
 		{"include-dashboard", "INCLUDE_DASHBOARD", "false", "in sessions of all processes, also report the browser that displays the dashboard", boolean(&c.IncludeDashboard)},
 		{"poll", "POLL_INTERVAL", "100ms", "the `interval` at which to list processes if eBPF does not work, 50ms to 10s", duration(&c.PollInterval, 50*time.Millisecond, 10*time.Second)},

@@ -22,6 +22,7 @@ const (
 	TypeLost            = "events_lost"
 	TypeClockStep       = "clock_step"
 	TypePaused          = "program_paused"
+	TypeUnseenTLS       = "tls_unseen"
 )
 
 // Event is one action of a program, or a report of the agent.

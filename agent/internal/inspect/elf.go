@@ -13,21 +13,19 @@ import (
 	"time"
 )
 
-// prefixes and functions are the names in symbol tables that TLS looks for. goText is where the
-// code of a Go program begins. A module of PKCS #11 derives keys for the library that calls it.
+// prefixes and functions are the names in symbol tables that TLS looks for. A module of
+// PKCS #11 derives keys for the library that calls it.
 //
 //nolint:gochecknoglobals // tables of constants
 var (
-	prefixes  = []string{"SSL_", "gnutls_", "PR_", "C_GetFunctionList", goText}
+	prefixes  = []string{"SSL_", "gnutls_", "PR_", "C_GetFunctionList", goText, goTable, goTableEnd}
 	functions = []string{
 		"SSL_read", "SSL_write", "SSL_read_ex", "SSL_write_ex", "SSL_free", // OpenSSL
 		"gnutls_record_recv", "gnutls_record_send", "gnutls_deinit", // GnuTLS
 		"SSL_ImportFD", "PR_Read", "PR_Write", "PR_Recv", "PR_Send", "PR_Close", // NSS and NSPR
-		"C_GetFunctionList", goText,
+		"C_GetFunctionList", goText, goTable, goTableEnd,
 	}
 )
-
-const goText = "runtime.text"
 
 // marks are texts that code of TLS has, from RFC 5246 (7.4.9) and RFC 8446 (7.1).
 var marks = []string{"client finished", "c hs traffic"} //nolint:gochecknoglobals // a table of constants
@@ -77,11 +75,10 @@ func TLS(raw io.ReaderAt) (Found, error) {
 		return Found{}, nil //nolint:nilerr // this machine cannot run it
 	}
 	err := t.sections(&head)
-	if err == nil && t.lines.Size > 0 {
-		err = t.golang()
+	if err == nil {
+		err = t.addGolang()
 	}
 	found := Found{Functions: t.offsets}
-	delete(t.offsets, goText)
 	if err == nil && len(t.offsets) == 0 {
 		found.IsUnseen, err = t.isMarked()
 	}
@@ -170,12 +167,9 @@ type tables struct {
 	began    time.Duration
 	segments []elf.Prog64
 	offsets  map[string][]uint64 // the result, by function
-	// Of a Go program: the section with its table of functions, the address of the section
-	// .text, and of the symbol goText; 0 if there is none.
-	lines             elf.Section64
-	section, textFrom uint64
-	buffer            [chunkBytes]byte
-	text              []byte // of a string table: the end of the previous piece, and the current one
+	golang   golang
+	buffer   [chunkBytes]byte
+	text     []byte // of a string table: the end of the previous piece, and the current one
 }
 
 // chunks calls do for each entry of a table until do returns true or an error. It stops
@@ -227,15 +221,21 @@ func (t *tables) add(symbols, names *elf.Section64) error {
 	}
 	return t.chunks(symbols.Off, symbols.Size, symbolBytes, func(_ uint64, entry []byte) (bool, error) {
 		function, ok := functions[binary.LittleEndian.Uint32(entry)]
-		if !ok || elf.ST_TYPE(entry[4]) != elf.STT_FUNC || binary.LittleEndian.Uint16(entry[6:]) == uint16(elf.SHN_UNDEF) {
+		if !ok || binary.LittleEndian.Uint16(entry[6:]) == uint16(elf.SHN_UNDEF) {
 			return false, nil
 		}
 		address := binary.LittleEndian.Uint64(entry[8:])
-		if offset, ok := t.offsetOf(address); ok {
-			t.offsets[function] = []uint64{offset}
-		}
-		if function == goText {
-			t.textFrom = address
+		switch function {
+		case goText:
+			t.golang.text = address
+		case goTable:
+			t.golang.table = address
+		case goTableEnd:
+			t.golang.tableEnd = address
+		default:
+			if offset, ok := t.offsetOf(address, elf.PF_X); ok && elf.ST_TYPE(entry[4]) == elf.STT_FUNC {
+				t.offsets[function] = []uint64{offset}
+			}
 		}
 		return false, nil
 	})
@@ -270,10 +270,10 @@ func (t *tables) names(at, size uint64, prefixes, functions []string) (map[uint3
 	return found, err
 }
 
-// offsetOf converts an address in an executable segment to an offset in the file.
-func (t *tables) offsetOf(address uint64) (uint64, bool) {
+// offsetOf converts an address to an offset in the file. Its segment must have the flag.
+func (t *tables) offsetOf(address uint64, flag elf.ProgFlag) (uint64, bool) {
 	for _, p := range t.segments {
-		if p.Type == uint32(elf.PT_LOAD) && p.Flags&uint32(elf.PF_X) != 0 && p.Vaddr <= address && address-p.Vaddr < p.Filesz {
+		if p.Type == uint32(elf.PT_LOAD) && p.Flags&uint32(flag) != 0 && p.Vaddr <= address && address-p.Vaddr < p.Filesz {
 			return address - p.Vaddr + p.Off, true
 		}
 	}

@@ -35,6 +35,19 @@ func TestSmallELF(t *testing.T) {
 	}
 }
 
+// TestUnseen: a program with the texts of TLS and without functions is unseen.
+func TestUnseen(t *testing.T) {
+	for text, want := range map[string]bool{"the client finished first": true, "c hs traffic": true, "c hs traffi": false} {
+		program := join(
+			header(0), elf.Prog64{Type: uint32(elf.PT_LOAD), Off: chunkBytes - 60, Filesz: 100 + chunkBytes},
+			make([]byte, 2*chunkBytes-60-7-headerBytes-segmentBytes), []byte(text), // crosses two pieces
+		)
+		if found, err := TLS(bytes.NewReader(program)); err != nil || found.IsUnseen != want {
+			t.Errorf("%s: %v, %v", text, found, err)
+		}
+	}
+}
+
 // TestNameAcrossPieces checks that names finds a name that crosses two pieces of a table.
 func TestNameAcrossPieces(t *testing.T) {
 	for before := chunkBytes - 20; before < chunkBytes+4; before++ {

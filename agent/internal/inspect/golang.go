@@ -53,7 +53,21 @@ const (
 	wordBytes  = 4
 )
 
-// note records a section that golang needs. Its name is at an offset in the file.
+// Symbols of a Go program: where its code begins, and its table of functions.
+const (
+	goText     = "runtime.text"
+	goTable    = "runtime.pclntab"
+	goTableEnd = "runtime.epclntab"
+)
+
+// golang is where a Go program has its parts. What is not known is 0.
+type golang struct {
+	lines                 elf.Section64 // the table of functions
+	section               uint64        // address of the section .text
+	text, table, tableEnd uint64        // addresses of symbols
+}
+
+// note records a section that addGolang needs. Its name is at an offset in the file.
 func (t *tables) note(section *elf.Section64, name uint64) {
 	text := make([]byte, 32)
 	if name > 1<<62 {
@@ -63,35 +77,40 @@ func (t *tables) note(section *elf.Section64, name uint64) {
 	text, _, _ = bytes.Cut(text[:n], []byte{0})
 	switch string(text) {
 	case ".gopclntab", ".data.rel.ro.gopclntab":
-		t.lines = *section
+		t.golang.lines = *section
 	case ".text":
-		t.section = section.Addr
+		t.golang.section = section.Addr
 	}
 }
 
-// golang finds the functions of crypto/tls in the table of functions of a Go program. The
-// program has it also without symbols.
-func (t *tables) golang() error {
+// addGolang finds the functions of crypto/tls in the table of functions of a Go program. The
+// program has it also without symbols. The linker of C may hide it in another section; then
+// only symbols tell where it is.
+func (t *tables) addGolang() error {
+	lines := t.golang.lines
+	if begin, isIn := t.offsetOf(t.golang.table, elf.PF_R); lines.Size == 0 && isIn && t.golang.tableEnd > t.golang.table {
+		lines.Off, lines.Size = begin, t.golang.tableEnd-t.golang.table
+	}
 	var head functionTable
-	err := readStruct(t.raw, t.lines.Off, &head)
+	err := readStruct(t.raw, lines.Off, &head)
 	if err != nil || head.Magic != magic118 && head.Magic != magic120 || head.PointerBytes != 8 ||
-		head.NamesEnd < head.Names || head.NamesEnd > t.lines.Size || head.Entries > t.lines.Size || head.Functions > t.lines.Size/entryBytes {
+		head.NamesEnd < head.Names || head.NamesEnd > lines.Size || head.Entries > lines.Size || head.Functions > lines.Size/entryBytes {
 		return nil //nolint:nilerr // another version of Go
 	}
-	named, err := t.names(t.lines.Off+head.Names, head.NamesEnd-head.Names, []string{"crypto/tls.(*Conn)."}, []string{GoRead, GoWrite, GoClose})
+	named, err := t.names(lines.Off+head.Names, head.NamesEnd-head.Names, []string{"crypto/tls.(*Conn)."}, []string{GoRead, GoWrite, GoClose})
 	if err != nil || len(named) == 0 {
 		return err
 	}
-	text := t.textFrom
-	if _, isIn := t.offsetOf(head.Text); text == 0 && isIn {
+	text := t.golang.text
+	if _, isIn := t.offsetOf(head.Text, elf.PF_X); text == 0 && isIn {
 		text = head.Text
 	} else if text == 0 {
-		text = t.section // the linker of C may put other code before
+		text = t.golang.section // the linker of C may put other code before
 	}
-	entries := t.lines.Off + head.Entries
+	entries := lines.Off + head.Entries
 	// The data of a function is the place of its code, and then its name.
 	seen := 0
-	return t.chunks(entries, t.lines.Size-head.Entries, wordBytes, func(at uint64, word []byte) (bool, error) {
+	return t.chunks(entries, lines.Size-head.Entries, wordBytes, func(at uint64, word []byte) (bool, error) {
 		name, isNamed := named[binary.LittleEndian.Uint32(word)]
 		if !isNamed || at < wordBytes {
 			return false, nil
@@ -126,7 +145,7 @@ func (t *tables) codeOf(entries uint64, count int, data uint64) (from, size uint
 
 // addGo adds the places of a function of crypto/tls that get probes.
 func (t *tables) addGo(name string, address, size uint64) {
-	offset, isIn := t.offsetOf(address)
+	offset, isIn := t.offsetOf(address, elf.PF_X)
 	code := make([]byte, size)
 	if _, err := t.raw.ReadAt(code, int64(offset)); !isIn || err != nil {
 		return

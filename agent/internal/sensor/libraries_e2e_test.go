@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"net/http/httptest"
 	"slices"
+	"sync"
 	"testing"
 
 	"ospulse/agent/internal/event"
+	"ospulse/test/wait"
 )
 
 // exchanges watches a program that fetches from a server, and returns its flows.
@@ -55,5 +57,46 @@ until grep -q 'not here' "$1/out"; do kill -0 $! || exit; sleep 0.1; done; kill 
 				t.Errorf("got  %q\nwant %q", got, want)
 			}
 		})
+	}
+}
+
+// TestUnseenTLSAsRoot: a program with a library for TLS, but without symbols, is reported once.
+func TestUnseenTLSAsRoot(t *testing.T) {
+	server := testServer(true)
+	defer server.Close()
+	dir, _ := tlsPrograms(t)
+	run(t, "strip", "-o", dir+"/stripped", dir+"/static")
+	s := newSensor(t, Options{TLS: true})
+	cmd, release := launcher(t, "/bin/sh", "-c", `"$0/static" "$1"; "$0/dynamic" "$1"; "$0/stripped" "$1"; exec "$0/stripped" "$1" wait`, dir, tlsPort(t, server))
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, cmd)
+	var mu sync.Mutex
+	var got []string
+	w, err := s.Watch(Scope{PIDs: []int{cmd.Process.Pid}, OnExec: true}, func(e *event.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		if d, ok := e.Data.(*event.UnseenTLS); ok {
+			got = append(got, d.Actor.Name+" "+d.Path)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	release()
+	wait.For(t, "the program is reported", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(got) > 0
+	})
+	in.Close()
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	closeWatch(t, w)
+	if want := []string{"stripped " + dir + "/stripped"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -78,6 +78,7 @@ type tlsProbes struct {
 	waiting sync.Mutex
 	pids    []int        // processes to search
 	isIn    map[int]bool // pids
+	unseen  []unseenFile // not taken yet
 
 	mu     sync.Mutex
 	probed map[fileID]*probedFile
@@ -89,6 +90,20 @@ type tlsProbes struct {
 type candidate struct {
 	pid   int      // 0: paths are the agent's
 	paths []string // possible paths, the most reliable first
+	use   use
+}
+
+// use says who runs or maps a file. The zero value: nobody yet.
+type use struct {
+	actor    event.Process
+	path     string // as the actor names the file
+	sessions uint64 // 0: unknown
+}
+
+// unseenFile is a file with TLS that the agent cannot read.
+type unseenFile struct {
+	use
+	file fileID
 }
 
 func newTLSProbes(programs *bpfPrograms, helper *inspect.Helper, log *slog.Logger) *tlsProbes {
@@ -188,7 +203,7 @@ func (p *tlsProbes) expect(held []int) {
 		var paths []string
 		err := p.helper.Folder(ctx, pid, func(path string) { paths = append(paths, path) })
 		for _, path := range paths {
-			p.look(ctx, candidate{pid, []string{path}})
+			p.look(ctx, candidate{pid: pid, paths: []string{path}})
 		}
 		if err = errors.Join(err, ctx.Err()); err != nil {
 			p.log.Warn("not all files of a program were searched for TLS before it runs", "pid", pid, "error", err)
@@ -196,8 +211,8 @@ func (p *tlsProbes) expect(held []int) {
 	}
 }
 
-// notice queues files that an event shows being mapped or run.
-func (p *tlsProbes) notice(e *event.Event) {
+// notice queues files that an event of sessions shows being mapped or run.
+func (p *tlsProbes) notice(e *event.Event, sessions uint64) {
 	switch d := e.Data.(type) {
 	case *event.File:
 		const execute = 4 // PROT_EXEC
@@ -207,7 +222,10 @@ func (p *tlsProbes) notice(e *event.Event) {
 		page := uint64(os.Getpagesize())
 		begin := uint64(d.Result.Return)
 		end := begin + (d.Result.Args[1]+page-1)&^(page-1)
-		c := candidate{d.Actor.PID, []string{mapFile(d.Actor.PID, fmt.Sprintf("%x-%x", begin, end)), rooted(d.Actor.PID, d.Path)}}
+		c := candidate{
+			d.Actor.PID, []string{mapFile(d.Actor.PID, fmt.Sprintf("%x-%x", begin, end)), rooted(d.Actor.PID, d.Path)},
+			use{d.Actor, d.Path, sessions},
+		}
 		// A library with such a name takes precedence: the process is about to use it.
 		name := filepath.Base(d.Path)
 		if strings.Contains(name, "ssl") || strings.Contains(name, "gnutls") || strings.Contains(name, "nspr") {
@@ -216,7 +234,7 @@ func (p *tlsProbes) notice(e *event.Event) {
 		}
 		p.add(p.queue, c)
 	case *event.Creation:
-		p.add(p.queue, candidate{d.New.PID, []string{fmt.Sprintf("/proc/%d/exe", d.New.PID)}})
+		p.add(p.queue, candidate{d.New.PID, []string{fmt.Sprintf("/proc/%d/exe", d.New.PID)}, use{d.New, d.ImagePath, sessions}})
 	}
 }
 
@@ -274,7 +292,8 @@ func (p *tlsProbes) next() (int, bool) {
 func (p *tlsProbes) goThrough(pid int) {
 	var files []candidate
 	err := p.helper.Mapped(p.ctx, pid, func(addresses, path string) {
-		files = append(files, candidate{pid, []string{mapFile(pid, addresses), rooted(pid, path)}})
+		actor := event.Process{PID: pid, Name: nameOfProcess(uint32(pid))}
+		files = append(files, candidate{pid, []string{mapFile(pid, addresses), rooted(pid, path)}, use{actor: actor, path: path}})
 	})
 	p.complain(err, fmt.Sprintf("process %d", pid))
 	for _, c := range files {
@@ -293,7 +312,10 @@ func (p *tlsProbes) look(ctx context.Context, c candidate) {
 		return
 	}
 	if handle == nil {
-		return // it has none
+		if file.IsUnseen && c.use.path != "" {
+			p.addUnseen(unseenFile{c.use, fileID{file.Device, file.Inode}})
+		}
+		return
 	}
 	defer handle.Close()
 	user := -1
@@ -320,6 +342,54 @@ func (p *tlsProbes) look(ctx context.Context, c candidate) {
 		p.log.Warn("cannot put TLS probes into a program or library", "path", c.paths[len(c.paths)-1], "error", err)
 	}
 	p.probed[id] = probed
+}
+
+// addUnseen adds a file to those that takeUnseen returns.
+func (p *tlsProbes) addUnseen(f unseenFile) {
+	p.waiting.Lock()
+	defer p.waiting.Unlock()
+	if len(p.unseen) < maxCandidates {
+		p.unseen = append(p.unseen, f)
+	}
+}
+
+// takeUnseen returns the files with TLS that the agent cannot read, found since the last call.
+func (p *tlsProbes) takeUnseen() []unseenFile {
+	p.waiting.Lock()
+	defer p.waiting.Unlock()
+	taken := p.unseen
+	p.unseen = nil
+	return taken
+}
+
+// unseenTLS is what a watch reports once: a file with TLS in a program.
+type unseenTLS struct {
+	file    fileID
+	program string
+}
+
+// reportUnseen reports files with TLS that the agent cannot read.
+func (s *Sensor) reportUnseen(now time.Time) {
+	if s.tls == nil {
+		return
+	}
+	for _, f := range s.tls.takeUnseen() {
+		e := &event.Event{Type: event.TypeUnseenTLS, Time: now, Data: &event.UnseenTLS{Actor: f.actor, Path: f.path}}
+		key := unseenTLS{f.file, f.actor.Name}
+		for slot, w := range &s.watches {
+			if w == nil || w.unseen[key] || len(w.unseen) >= maxCandidates {
+				continue
+			}
+			isIn := f.sessions>>slot&1 != 0
+			if f.sessions == 0 {
+				isIn, _ = w.Has(f.actor.PID) // a process of which nothing is known is in no watch
+			}
+			if isIn {
+				w.unseen[key] = true
+				s.send(e, 1<<slot, 0)
+			}
+		}
+	}
 }
 
 // complain logs why a file or process was not inspected: as a warning if the inspection
