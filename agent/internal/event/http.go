@@ -60,7 +60,7 @@ type Response struct {
 type HTTP struct {
 	Actor    Process
 	Time     time.Time
-	TLS      bool
+	TLS      bool      // a library in the process had the data: the kernel saw only what was encrypted
 	Serving  bool      // the process is the server
 	Server   Address   // zero if unknown
 	Client   Address   // zero if unknown
@@ -225,6 +225,9 @@ func (h *HTTP) AppendJSON(out []byte) []byte {
 		})
 	}
 	o.flag("tls", h.TLS)
+	if h.TLS {
+		o.text("seenAt", "library")
+	}
 	o.some("switchedTo", h.SwitchedTo)
 	o.key("role")
 	if h.Serving {

@@ -102,7 +102,7 @@ func (t *tables) sections(head *elf.Header64) error {
 		case (kind == elf.SHT_DYNSYM || kind == elf.SHT_SYMTAB) && !done[kind]:
 			done[kind] = true
 			if section.Link >= uint32(head.Shnum) || readStruct(t.raw, at(section.Link), &names) != nil {
-				return false, nil // the symbols have no names
+				return false, nil //nolint:nilerr // the symbols have no names
 			}
 			return false, t.add(&section, &names)
 		}

@@ -12,8 +12,6 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"golang.org/x/net/http2"
-
 	"ospulse/agent/internal/event"
 )
 
@@ -86,6 +84,9 @@ type stream struct {
 	joined bool
 }
 
+// prefaceLine is the first line of http2.ClientPreface, without its last byte.
+const prefaceLine = "PRI * HTTP/2.0\r"
+
 // verdict is the class of a stream, by its first line.
 type verdict uint8
 
@@ -115,7 +116,7 @@ func judge(b []byte) verdict {
 		return isOpen
 	}
 	switch m, ok := parseFirst(strings.TrimSuffix(string(line), "\r")); {
-	case strings.HasPrefix(http2.ClientPreface, string(line)+"\n"):
+	case string(line) == prefaceLine:
 		return isPreface
 	case !ok:
 		return isOther

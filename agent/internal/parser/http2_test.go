@@ -267,15 +267,21 @@ func TestHTTP2JSON(t *testing.T) {
 		t.Fatalf("%d flows", len(all))
 	}
 	all[1].TLS = true
-	var got struct{ Request, Response map[string]any }
+	var got struct {
+		Request, Response map[string]any
+		SeenAt            string
+	}
 	if err := json.Unmarshal(all[1].AppendJSON(nil), &got); err != nil {
 		t.Fatal(err)
 	}
 	want := `map[body:map[content: size:0 truncated:false type:text] headers:map[cookie:a=1; b=2 host:h.test] host:h.test ` +
 		`http_version:HTTP/2.0 method:GET path:/x?q port:443 scheme:https url:https://h.test/x?q] ` +
 		`map[body:map[content:abc size:3 truncated:false type:text] headers:map[content-type:text/plain] http_version:HTTP/2.0 reason: status_code:200]`
-	if text := fmt.Sprint(got.Request, " ", got.Response); text != want {
-		t.Errorf("got  %s\nwant %s", text, want)
+	if text := fmt.Sprint(got.Request, " ", got.Response); text != want || got.SeenAt != "library" {
+		t.Errorf("got  %s, %q\nwant %s", text, got.SeenAt, want)
+	}
+	if plain := all[0].AppendJSON(nil); bytes.Contains(plain, []byte("seenAt")) {
+		t.Errorf("without TLS: %s", plain)
 	}
 }
 
