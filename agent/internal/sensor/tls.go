@@ -17,6 +17,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 
 	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/inspect"
@@ -70,6 +71,7 @@ type tlsProbes struct {
 	urgent   chan candidate // libraries with the name of one for TLS
 	queue    chan candidate
 	wake     chan struct{} // holds a value if processes wait to be searched
+	own      fileID        // the agent's program, which needs no probes although it has Go's TLS
 	ctx      context.Context
 	cancel   context.CancelFunc
 	prepared chan struct{} // closed when the machine's libraries have their probes
@@ -112,6 +114,11 @@ func newTLSProbes(programs *bpfPrograms, helper *inspect.Helper, log *slog.Logge
 		urgent: make(chan candidate, maxCandidates), queue: make(chan candidate, maxCandidates), wake: make(chan struct{}, 1),
 		prepared: make(chan struct{}), done: make(chan struct{}),
 	}
+	var own unix.Stat_t
+	if err := unix.Stat("/proc/self/exe", &own); err != nil {
+		log.Warn("the agent's own TLS gets probes", "error", err)
+	}
+	p.own = fileID{unix.Mkdev(unix.Major(own.Dev), unix.Minor(own.Dev)), own.Ino}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	go p.run()
 	return p
@@ -328,6 +335,9 @@ func (p *tlsProbes) look(ctx context.Context, c candidate) {
 		return
 	}
 	id := fileID{file.Device, file.Inode}
+	if id == p.own {
+		return
+	}
 	if before := p.probed[id]; before != nil {
 		if before.size == file.Size && before.changed == file.Changed {
 			return

@@ -1,5 +1,5 @@
-// Command gotls is a sample for the sensor's tests: a server and its clients in one program,
-// which talk HTTP/1 and HTTP/2 over Go's TLS at the same time.
+// Command gotls is a sample for the sensor's tests: servers and their clients in one program,
+// which talk HTTP/1 and HTTP/2 over Go's TLS, and HTTP/2 without TLS, at the same time.
 package main
 
 import (
@@ -14,30 +14,41 @@ import (
 )
 
 const (
-	clients  = 8
+	clients  = 10 // the last two without TLS
 	requests = 5
 )
 
+func echo(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	check(err)
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	_, _ = w.Write(body)
+}
+
 func main() {
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(r.Body)
-		check(err)
-		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-		_, _ = w.Write(body)
-	}))
+	server := httptest.NewUnstartedServer(http.HandlerFunc(echo))
 	server.EnableHTTP2 = true
 	server.StartTLS()
+	plain := httptest.NewUnstartedServer(http.HandlerFunc(echo))
+	var unencrypted http.Protocols
+	unencrypted.SetUnencryptedHTTP2(true)
+	plain.Config.Protocols = &unencrypted
+	plain.Start()
 	var all sync.WaitGroup
 	for i := range clients {
 		all.Go(func() {
-			if i%4 == 3 {
+			url := server.URL
+			transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: i%2 == 0}
+			switch {
+			case i >= clients-2:
+				url, transport = plain.URL, &http.Transport{Protocols: &unencrypted}
+			case i%4 == 3:
 				direct(server.Listener.Addr().String(), i)
 				return
 			}
-			transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: i%2 == 0}
 			for j := range requests {
 				body := bytes.Repeat([]byte{byte('a' + i)}, 1000*j+1)
-				response, err := (&http.Client{Transport: transport}).Post(fmt.Sprintf("%s/%d/%d", server.URL, i, j), "text/plain", bytes.NewReader(body))
+				response, err := (&http.Client{Transport: transport}).Post(fmt.Sprintf("%s/%d/%d", url, i, j), "text/plain", bytes.NewReader(body))
 				check(err)
 				got, err := io.ReadAll(response.Body)
 				check(err)
@@ -51,6 +62,7 @@ func main() {
 	}
 	all.Wait()
 	server.Close()
+	plain.Close()
 }
 
 // direct reads into its stack.
