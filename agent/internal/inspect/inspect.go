@@ -79,17 +79,15 @@ type answer struct {
 
 // File is a file that was inspected.
 type File struct {
-	Device  uint64 `json:"device"`
-	Inode   uint64 `json:"inode"`
-	Size    int64  `json:"size"`
-	Changed int64  `json:"changed"` // ctime in nanoseconds
+	Device uint64 `json:"device"`
+	Inode  uint64 `json:"inode"`
 	Found
 }
 
 // fileKey identifies the content of a file: it differs after the file has changed.
 type fileKey struct {
 	device, inode uint64
-	size, changed int64
+	size, changed int64 // changed: ctime in nanoseconds
 }
 
 // errRefused means that the helper does not read a file, because that could block.
@@ -231,11 +229,8 @@ func (h *helper) tlsOf(pid, handle int) (*File, *os.File, error) {
 	if err := checkFileSystem(pid, handle); err != nil {
 		return nil, nil, err
 	}
-	file := &File{
-		Device: unix.Mkdev(stat.Dev_major, stat.Dev_minor), Inode: stat.Ino,
-		Size: int64(stat.Size), Changed: stat.Ctime.Sec*1e9 + int64(stat.Ctime.Nsec),
-	}
-	key := fileKey{file.Device, file.Inode, file.Size, file.Changed}
+	file := &File{Device: unix.Mkdev(stat.Dev_major, stat.Dev_minor), Inode: stat.Ino}
+	key := fileKey{file.Device, file.Inode, int64(stat.Size), stat.Ctime.Sec*1e9 + int64(stat.Ctime.Nsec)}
 	found, known := h.kept[key]
 	if file.Found = found; known && len(found.Functions) == 0 {
 		return file, nil, nil

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -50,13 +51,12 @@ const (
 // fileID identifies a file by its inode, independent of its path.
 type fileID struct{ device, inode uint64 }
 
-// probedFile is a file with probes. It records what is needed to detect that the inode
-// number was reused or the file rewritten.
+// probedFile is a file with probes. While it has some, its inode number is not reused.
 type probedFile struct {
-	size, changed int64
-	user          int // whose process had it first; -1: the machine's
-	number        int // in the order in which they came
-	links         []link.Link
+	functions map[string][]uint64
+	user      int // whose process had it first; -1: the machine's
+	number    int // in the order in which they came
+	links     []link.Link
 }
 
 // tlsProbes are the uprobes in libraries for TLS: in shared ones, in programs that link them
@@ -339,14 +339,16 @@ func (p *tlsProbes) look(ctx context.Context, c candidate) {
 		return
 	}
 	if before := p.probed[id]; before != nil {
-		if before.size == file.Size && before.changed == file.Changed {
+		// A file that was rewritten has other functions. One that was removed or renamed keeps
+		// its probes, or a call in progress would be missed.
+		if len(before.links) > 0 && maps.EqualFunc(before.functions, file.Functions, slices.Equal) {
 			return
 		}
 		p.forget(id)
 	}
 	p.makeRoom(user)
 	p.count++
-	probed := &probedFile{size: file.Size, changed: file.Changed, user: user, number: p.count}
+	probed := &probedFile{functions: file.Functions, user: user, number: p.count}
 	// The inspected file gets the probes, even if its path changes meanwhile.
 	if probed.links, err = p.attach(fmt.Sprintf("/proc/self/fd/%d", handle.Fd()), file.Functions); err != nil {
 		p.log.Warn("cannot put TLS probes into a program or library", "path", c.paths[len(c.paths)-1], "error", err)
