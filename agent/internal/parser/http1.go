@@ -156,6 +156,9 @@ func (s *stream) feed(b []byte) {
 			b = s.feedFirst(b)
 		case foreign:
 			s.head = append(s.head, b[:min(len(b), max(0, maxForeign-len(s.head)))]...)
+			if beginsHeaders(s.head) {
+				s.midway()
+			}
 			return
 		case inHead:
 			b = s.feedHead(b)
