@@ -38,7 +38,7 @@ struct go_call {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 16384);
+	__uint(max_entries, 32768); /* a server waits in a Read for each idle connection */
 	__type(key, struct go_frame);
 	__type(value, struct go_call);
 } go_calls SEC(".maps");

@@ -25,7 +25,7 @@ const (
 	tableFactor      = 4        // memory of such a table: short fields take more than RFC 7541 counts
 	// maxReported is the most bytes of flows in the answers to one question: one byte may stand
 	// for a field of 64 KiB.
-	maxReported = 16 << 20
+	maxReported = 8 << 20
 )
 
 const (
