@@ -285,7 +285,7 @@ func (s *stream) end() {
 	case undecided, foreign:
 		return
 	case framed:
-		s.frames.of.finishAll(s.frames.areRequests, !s.frames.areRequests)
+		s.frames.owner.finishAll(s.frames.areRequests, !s.frames.areRequests)
 		return
 	default:
 	}

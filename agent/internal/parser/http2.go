@@ -38,7 +38,7 @@ const (
 // lost as a whole if any frame but part of a DATA frame is missed: the fields that follow refer
 // to earlier ones.
 type http2Connection struct {
-	of                  *connection
+	connection          *connection
 	requests, responses *frames
 	exchanges           map[uint32]*exchange // unfinished ones, by stream
 	newest              uint32               // stream of the client
@@ -58,17 +58,16 @@ type exchange struct {
 
 // frames reads one direction of a connection: frames, one after another.
 type frames struct {
-	of          *http2Connection
+	owner       *http2Connection
 	areRequests bool
 	preface     string // what is to come of the client's preface
 	isBegun     bool   // the first frame has come
 	head        []byte // of an incomplete frame
-	// A frame of which only the end is to come. Its last bytes are padding, whose length is
-	// its first byte if isPadded.
-	frame    http2.FrameHeader
-	left     int64
-	padding  int64
-	isPadded bool
+	frame       http2.FrameHeader
+	// Of a frame that is read in parts:
+	left     int64 // bytes of the payload to come
+	padding  int64 // bytes at its end
+	isPadded bool  // the next byte is the length of the padding
 	// The header block that is being read.
 	decoder    *hpack.Decoder
 	block      http2.FrameHeader // its first frame; the zero value if none is being read
@@ -77,17 +76,17 @@ type frames struct {
 	fieldBytes int
 	isTooLarge bool
 	table      int // bytes, at most
-	maxTable   int
+	tableLimit int
 }
 
 func newHTTP2(c *connection) *http2Connection {
-	h := &http2Connection{of: c, exchanges: map[uint32]*exchange{}}
+	h := &http2Connection{connection: c, exchanges: map[uint32]*exchange{}}
 	h.requests, h.responses = newFrames(h, true), newFrames(h, false)
 	return h
 }
 
 func newFrames(h *http2Connection, areRequests bool) *frames {
-	f := &frames{of: h, areRequests: areRequests, maxTable: firstTable}
+	f := &frames{owner: h, areRequests: areRequests, tableLimit: firstTable}
 	if areRequests {
 		f.preface = http2.ClientPreface
 	}
@@ -104,19 +103,19 @@ func beginsHeaders(b []byte) bool {
 	}
 	h, err := http2.ReadFrameHeader(bytes.NewReader(b))
 	const known = http2.FlagHeadersEndStream | http2.FlagHeadersEndHeaders | http2.FlagHeadersPadded | http2.FlagHeadersPriority
-	const most = 1 << 24
+	const idAt = 5 // a stream below 2^24
 	return err == nil && h.Type == http2.FrameHeaders && h.Flags&^known == 0 && h.Flags.Has(http2.FlagHeadersEndHeaders) &&
-		h.Length > 0 && h.Length <= 1<<14 && h.StreamID%2 == 1 && h.StreamID < most && b[5] == 0
+		h.Length > 0 && h.Length <= 1<<14 && h.StreamID%2 == 1 && b[idAt] == 0
 }
 
 // feed reads the next bytes.
 func (f *frames) feed(b []byte) {
-	for len(b) > 0 && !f.of.isLost {
+	for len(b) > 0 && !f.owner.isLost {
 		switch {
 		case f.preface != "":
 			n := min(len(b), len(f.preface))
 			if string(b[:n]) != f.preface[:n] {
-				f.of.lose()
+				f.owner.lose()
 				return
 			}
 			f.preface, b = f.preface[n:], b[n:]
@@ -131,11 +130,11 @@ func (f *frames) feed(b []byte) {
 // gap handles n bytes that were missed. They may only be part of a payload that is not read as
 // a whole.
 func (f *frames) gap(n int64) {
-	if f.of.isLost || n == 0 {
+	if f.owner.isLost || n == 0 {
 		return
 	}
 	if f.preface != "" || n > f.left || f.isPadded {
-		f.of.lose()
+		f.owner.lose()
 		return
 	}
 	f.take(nil, n)
@@ -164,9 +163,10 @@ func (f *frames) begin() {
 	var err error
 	f.frame, err = http2.ReadFrameHeader(bytes.NewReader(f.head))
 	isSettings := f.frame.Type == http2.FrameSettings && !f.frame.Flags.Has(http2.FlagSettingsAck)
-	isNext := f.block.StreamID == 0 || f.frame.Type == http2.FrameContinuation && f.frame.StreamID == f.block.StreamID
+	isContinued := f.block.StreamID != 0
+	isNext := isContinued == (f.frame.Type == http2.FrameContinuation) && (!isContinued || f.frame.StreamID == f.block.StreamID)
 	if err != nil || !f.isBegun && !isSettings || !isNext {
-		f.of.lose()
+		f.owner.lose()
 		return
 	}
 	f.isBegun = true
@@ -174,7 +174,7 @@ func (f *frames) begin() {
 	case http2.FrameHeaders, http2.FramePushPromise, http2.FrameContinuation, http2.FrameSettings, http2.FrameRSTStream, http2.FrameGoAway:
 		switch {
 		case f.frame.Length > maxFrame:
-			f.of.lose()
+			f.owner.lose()
 		case f.frame.Length == 0:
 			f.whole()
 		}
@@ -195,7 +195,7 @@ func (f *frames) feedPayload(b []byte) []byte {
 	if f.isPadded {
 		f.isPadded, f.padding = false, int64(b[0])
 		if f.left--; f.padding > f.left {
-			f.of.lose()
+			f.owner.lose()
 			return nil
 		}
 		if f.left == 0 {
@@ -210,13 +210,13 @@ func (f *frames) feedPayload(b []byte) []byte {
 
 // take consumes n bytes of a payload; b is nil if they were missed.
 func (f *frames) take(b []byte, n int64) {
-	if m := f.of.message(f.frame.StreamID, f.areRequests); f.frame.Type == http2.FrameData && m != nil {
+	if m := f.owner.message(f.frame.StreamID, f.areRequests); f.frame.Type == http2.FrameData && m != nil {
 		data := max(0, min(n, f.left-f.padding))
-		switch x := f.of.exchanges[f.frame.StreamID]; {
-		case b != nil && f.of.kept < maxExchangeBytes:
+		switch x := f.owner.exchanges[f.frame.StreamID]; {
+		case b != nil && f.owner.kept < maxExchangeBytes:
 			before := len(m.body.Bytes)
 			m.addBody(b[:data])
-			f.of.keep(x, len(m.body.Bytes)-before)
+			f.owner.keep(x, len(m.body.Bytes)-before)
 		case data > 0:
 			m.skipBody(data)
 		}
@@ -230,7 +230,7 @@ func (f *frames) take(b []byte, n int64) {
 func (f *frames) end() {
 	f.padding, f.isPadded = 0, false
 	if f.frame.Type == http2.FrameData && f.frame.Flags.Has(http2.FlagDataEndStream) {
-		f.of.complete(f.frame.StreamID, f.areRequests)
+		f.owner.complete(f.frame.StreamID, f.areRequests)
 	}
 }
 
@@ -241,7 +241,7 @@ func (f *frames) whole() {
 	frame, err := framer.ReadFrame()
 	f.head = nil
 	if err != nil {
-		f.of.lose()
+		f.owner.lose()
 		return
 	}
 	switch frame := frame.(type) {
@@ -258,23 +258,23 @@ func (f *frames) whole() {
 	case *http2.ContinuationFrame:
 		f.decode(frame.HeaderBlockFragment(), frame.HeadersEnded())
 	case *http2.RSTStreamFrame:
-		f.of.finish(f.frame.StreamID, true, true)
+		f.owner.finish(f.frame.StreamID, true, true)
 	case *http2.GoAwayFrame:
-		f.of.goneAway(f.areRequests, frame.LastStreamID)
+		f.owner.goneAway(f.areRequests, frame.LastStreamID)
 	}
 }
 
 // other returns the other direction.
 func (f *frames) other() *frames {
 	if f.areRequests {
-		return f.of.responses
+		return f.owner.responses
 	}
-	return f.of.requests
+	return f.owner.requests
 }
 
 // allow sets the most bytes that the sender's table may have from now on.
 func (f *frames) allow(size int) {
-	f.maxTable = max(f.maxTable, size)
+	f.tableLimit = max(f.tableLimit, size)
 	f.decoder.SetAllowedMaxDynamicTableSize(uint32(size))
 }
 
@@ -285,13 +285,13 @@ func (f *frames) decode(fragment []byte, isLast bool) {
 		err = f.decoder.Close()
 	}
 	if err != nil {
-		f.of.lose()
+		f.owner.lose()
 		return
 	}
 	if !isLast {
 		return
 	}
-	h, fields := f.of, f.fields
+	h, fields := f.owner, f.fields
 	id, promised, isEnd, isTooLarge := f.block.StreamID, f.promised, f.block.Flags.Has(http2.FlagHeadersEndStream), f.isTooLarge
 	f.block, f.promised, f.fields, f.fieldBytes, f.isTooLarge = http2.FrameHeader{}, 0, nil, 0, false
 	f.decoder.SetEmitEnabled(true)
@@ -312,7 +312,7 @@ func (f *frames) decode(fragment []byte, isLast bool) {
 
 // field takes a field of a header block.
 func (f *frames) field(field hpack.HeaderField) {
-	f.table = min(f.table+int(field.Size()), f.maxTable)
+	f.table = min(f.table+int(field.Size()), f.tableLimit)
 	f.fieldBytes += len(field.Name) + len(field.Value)
 	if f.fieldBytes > maxHead || len(f.fields) >= maxFields {
 		f.isTooLarge, f.fields = true, nil
@@ -356,7 +356,7 @@ func (h *http2Connection) message(id uint32, isRequest bool) *httpMessage {
 // add adds an exchange; nil if there are too many.
 func (h *http2Connection) add(id uint32) *exchange {
 	if len(h.exchanges) >= maxExchanges || h.kept > maxExchangeBytes {
-		h.of.lost()
+		h.connection.lost()
 		return nil
 	}
 	x := &exchange{}
@@ -366,7 +366,7 @@ func (h *http2Connection) add(id uint32) *exchange {
 
 // drop gives up an exchange.
 func (h *http2Connection) drop(id uint32) {
-	h.of.lost()
+	h.connection.lost()
 	h.remove(id)
 }
 
@@ -512,10 +512,10 @@ func (h *http2Connection) lose() {
 		return
 	}
 	h.finishAll(true, true)
-	h.of.lost()
+	h.connection.lost()
 	h.isLost = true
 	for _, f := range []*frames{h.requests, h.responses} {
-		*f = frames{of: h} // frees what it keeps
+		*f = frames{owner: h} // frees what it keeps
 	}
 }
 
@@ -525,10 +525,10 @@ func (h *http2Connection) report(request event.Request, response *event.Response
 		h.reported += len(response.Body.Bytes) + headerSize(response.Header) + headerSize(response.Trailer)
 	}
 	if h.reported > maxReported {
-		h.of.lost()
+		h.connection.lost()
 		return
 	}
-	h.of.report(request, response, switched)
+	h.connection.report(request, response, switched)
 }
 
 // requestHead returns the request of a header block; nil if it is malformed. The authority is

@@ -239,6 +239,10 @@ func TestHTTP2Dialogues(t *testing.T) {
 			_ = c.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: c.encode(":method GET")})
 			return []string{">" + c.get(3, "/3").take()}
 		}, []string{"lost"}},
+		{"a continuation without a block", func(c, s *peer) []string {
+			_ = c.framer.WriteContinuation(1, true, c.encode(":method GET", ":path /"))
+			return []string{">" + c.get(3, "/3").take()}
+		}, []string{"lost"}},
 		{"malformed requests", func(c, s *peer) []string {
 			c.headers(1, true, ":path /1").headers(3, true, ":method GET").headers(5, true, ":method G T", ":path /")
 			return []string{">" + c.get(7, "/7").take(), "<" + s.headers(7, true, ":status 2000").take()}
