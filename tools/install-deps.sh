@@ -64,10 +64,11 @@ missing() {
 	has_browser || if offers "$shell"; then echo "$shell"; else echo chromium; fi
 	if [ "$(uname -s)" = Linux ]; then
 		has bwrap || echo bubblewrap
-		for program in strace python3 busybox curl; do
+		for program in strace python3 busybox curl wget; do
 			has "$program" || echo "$program"
 		done
 		has ip || echo iproute2
+		has tstclnt || echo libnss3-tools
 		[ -e /usr/include/openssl/ssl.h ] || echo libssl-dev
 		if [ -n "${CI:-}" ]; then
 			has clang || echo clang

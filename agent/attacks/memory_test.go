@@ -15,8 +15,8 @@ import (
 )
 
 // hoarder makes an agent keep as much as it can: heads and bodies without an end on many
-// connections, requests without answers, and answers that decompress to 1,000 times their
-// size.
+// connections, requests without answers, answers that decompress to 1,000 times their size, and
+// streams of HTTP/2 without an end.
 const hoarder = `
 import gzip, io, resource, socket
 resource.setrlimit(resource.RLIMIT_NOFILE, (20000, 20000))
@@ -49,6 +49,17 @@ for _ in range(200):
     send(client, b"GET /bomb HTTP/1.1\r\n\r\n"); empty(other)
     send(other, b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb.getvalue()) + bomb.getvalue()); empty(client)
     client.close(); other.close()
+def frame(kind, flags, stream, payload):
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+def text(data): # of field compression
+    n = len(data) - 127
+    return b"\x7f" + bytes([n % 128 + 128, n // 128 % 128 + 128, n // 16384]) + data
+post = b"\x83\x84" + b"".join(b"\x40\x02%02d\x00" % i for i in range(90)) # POST /, and fields for the table
+for client, other in [pair() for _ in range(100)]:
+    kept.append((client, other))
+    send(client, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"")); empty(other)
+    for stream in range(1, 101, 2):
+        send(client, frame(1, 4, stream, post + b"\x00\x01x" + text(b"x" * 50000)) + frame(0, 0, stream, b"y" * 60000)); empty(other)
 `
 
 // unitMemory returns the MemoryMax of the unit for systemd in bytes.

@@ -13,7 +13,7 @@ enum event_type {
 	EVENT_EXEC = 3,    /* args: tid before the exec, effective user */
 	EVENT_EXIT = 4,    /* ret: the wait status */
 	EVENT_MORE = 5,    /* args: socket, offset in the call: more data of the preceding EVENT_SYSCALL */
-	EVENT_TLS = 6,     /* args: SSL, offset in the call; ret: bytes of the call; op: enum tls_op; one section */
+	EVENT_TLS = 6,     /* args: connection, offset in the call, socket if HEADER_SOCKET; ret: bytes of the call; op: enum tls_op; one section */
 	EVENT_PART = 7,    /* args: index; time: of the exec; one SECTION_ARGV or SECTION_ENV: a part of an EVENT_EXEC that follows */
 };
 
@@ -26,7 +26,8 @@ enum tls_op {
 /* event_header.flags */
 #define HEADER_COMPAT 1    /* a 32-bit system call */
 #define HEADER_TRUNCATED 2 /* a section did not fit */
-#define HEADER_TALK 4      /* on a TCP connection that speaks HTTP/1, or may */
+#define HEADER_TALK 4      /* on a TCP connection that speaks HTTP, or may */
+#define HEADER_SOCKET 8    /* of EVENT_TLS: it has the socket; 0: unknown */
 
 struct event_header {
 	__u64 time; /* CLOCK_BOOTTIME, ns */

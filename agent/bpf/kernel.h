@@ -58,6 +58,7 @@ struct bpf_raw_tracepoint_args {
 
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
+	unsigned long r14;
 	unsigned long r10, r9, r8;
 	unsigned long bp, bx;
 	unsigned long ax, cx, dx, si, di;

@@ -208,7 +208,7 @@ struct long_closing {
 
 /* Verdicts on a direction of a connection. */
 #define TALK_OPEN 0  /* the first line is incomplete */
-#define TALK_HTTP 1  /* the first line contains HTTP/1 */
+#define TALK_HTTP 1  /* the first line contains HTTP/1 or HTTP/2 */
 #define TALK_OTHER 2 /* neither */
 
 struct talk {
@@ -1975,8 +1975,8 @@ __noinline int put_closed(__u32 tid)
 #define MAX_FIRST_LINE 65536
 
 /*
- * Determines whether a connection speaks HTTP/1, by the first line that each side sends: a
- * request or status line, after any empty lines. The line may be split across calls.
+ * Determines whether a connection speaks HTTP, by the first line that each side sends: a
+ * request or status line of HTTP/1, after any empty lines, or the first line of HTTP/2. The line may be split across calls.
  * Returns whether more data is needed.
  */
 __noinline int judge_some(__u64 sock, __u64 address, __u64 len, __u32 way)
@@ -2013,7 +2013,7 @@ __noinline int judge_some(__u64 sock, __u64 address, __u64 len, __u32 way)
 		if (!*tail && (c == '\r' || c == '\n'))
 			continue;
 		*tail = *tail << 8 | c;
-		if ((*tail & 0xffffffffffffULL) == 0x485454502f31ULL) { /* HTTP/1 */
+		if ((*tail & 0xffffffffffffULL) - 0x485454502f31ULL <= 1) { /* HTTP/1 or HTTP/2 */
 			talk->way[way].verdict = TALK_HTTP;
 			return 0;
 		}
@@ -3009,7 +3009,7 @@ int process_exit(struct bpf_raw_tracepoint_args *ctx)
 }
 
 /*
- * OpenSSL: the plaintext of SSL_read and SSL_write. These programs can be preempted, so they
+ * OpenSSL and GnuTLS: the plaintext of SSL_read, SSL_write and their like. These programs can be preempted, so they
  * write into the ring directly, not into the CPU's buffer.
  */
 #if defined(__TARGET_ARCH_x86)
@@ -3080,22 +3080,39 @@ static __always_inline void tls_header(struct event_header *header, struct proc 
                                                                                             \
 		if (!event) {                                                               \
 			lose(sessions);                                                     \
-			return 0;                                                           \
+			return;                                                             \
 		}                                                                           \
 		tls_header(&event->header, proc, sessions, op);                             \
 		event->header.ret = len;                                                    \
-		event->header.args[0] = call->ssl;                                          \
+		event->header.flags = flags;                                                \
+		event->header.args[0] = ssl;                                                \
 		event->header.args[1] = offset;                                             \
+		event->header.args[2] = sock;                                               \
 		event->section.type = SECTION_DATA;                                         \
 		event->section.flags = 0;                                                   \
 		BOUND(n, size);                                                             \
-		if (bpf_probe_read_user(event->data, n, (void *)(call->data + offset))) {   \
+		if (bpf_probe_read_user(event->data, n, (void *)(data + offset))) {         \
 			event->section.flags = SECTION_FAULT;                               \
 			n = 0;                                                              \
 		}                                                                           \
 		event->section.len = n;                                                     \
 		bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);                                \
 	} while (0)
+
+/* Writes events of the len bytes at data that a connection moved. */
+static __always_inline void tls_send(struct proc *proc, __u64 sessions, __u16 op, __u64 ssl, __u64 data, __u64 len, __u64 sock, __u32 flags)
+{
+	for (__u32 i = 0; i < MAX_CHUNKS; i++) {
+		__u64 offset = i * MAX_DATA, rest = len - offset;
+
+		if (offset >= len)
+			break;
+		if (rest <= TLS_SMALL)
+			TLS_EVENT(tls_small, TLS_SMALL);
+		else
+			TLS_EVENT(tls_large, MAX_DATA);
+	}
+}
 
 static __always_inline int tls_end(__s64 result, __u16 op)
 {
@@ -3107,22 +3124,30 @@ static __always_inline int tls_end(__s64 result, __u16 op)
 	if (!call)
 		return 0;
 	sessions = sessions_of(proc);
-	if (result <= 0 || !sessions)
-		goto out;
-	if (call->done && bpf_probe_read_user(&len, sizeof(len), (void *)call->done))
-		goto out;
-	for (__u32 i = 0; i < MAX_CHUNKS; i++) {
-		__u64 offset = i * MAX_DATA, rest = len - offset;
-
-		if (offset >= len)
-			break;
-		if (rest <= TLS_SMALL)
-			TLS_EVENT(tls_small, TLS_SMALL);
-		else
-			TLS_EVENT(tls_large, MAX_DATA);
-	}
-out:
+	if (result > 0 && sessions && !(call->done && bpf_probe_read_user(&len, sizeof(len), (void *)call->done)))
+		tls_send(proc, sessions, op, call->ssl, call->data, len, 0, 0);
 	bpf_map_delete_elem(&tls_calls, &id);
+	return 0;
+}
+
+/* Writes the event of the end of a connection. */
+static __always_inline int tls_freed(__u64 ssl)
+{
+	__u32 pid = bpf_get_current_pid_tgid() >> 32;
+	struct proc *proc = bpf_map_lookup_elem(&procs, &pid);
+	__u64 sessions = sessions_of(proc);
+	struct event_header *header;
+
+	if (!sessions)
+		return 0;
+	header = bpf_ringbuf_reserve(&events, sizeof(*header), 0);
+	if (!header) {
+		lose(sessions);
+		return 0;
+	}
+	tls_header(header, proc, sessions, TLS_FREED);
+	header->args[0] = ssl;
+	bpf_ringbuf_submit(header, BPF_RB_NO_WAKEUP);
 	return 0;
 }
 
@@ -3153,20 +3178,7 @@ int tls_write(struct pt_regs *ctx)
 SEC("uprobe/SSL_free")
 int tls_free(struct pt_regs *ctx)
 {
-	__u32 pid = bpf_get_current_pid_tgid() >> 32;
-	struct proc *proc = bpf_map_lookup_elem(&procs, &pid);
-	__u64 sessions = sessions_of(proc);
-	struct event_header *header;
-
-	if (!sessions)
-		return 0;
-	header = bpf_ringbuf_reserve(&events, sizeof(*header), 0);
-	if (!header) {
-		lose(sessions);
-		return 0;
-	}
-	tls_header(header, proc, sessions, TLS_FREED);
-	header->args[0] = PARM1(ctx);
-	bpf_ringbuf_submit(header, BPF_RB_NO_WAKEUP);
-	return 0;
+	return tls_freed(PARM1(ctx));
 }
+
+#include "tls.h"

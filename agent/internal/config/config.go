@@ -90,7 +90,7 @@ func settings(c *Config, getenv func(string) string) []setting {
 		{"environment", "REPORT_ENVIRONMENT", "all", "which variables of a program's environment to report: `all`, some (LD_*, PATH, proxies and the like) or none", oneOf(&c.Environment, "all", "some", "none")},
 		{"ring", "RING_MB", "8", "`MB` of the buffer between kernel and agent, a power of two", c.setRing},
 		{"pause", "PAUSE", "spawned", "which watched programs to pause while that buffer is nearly full, so that no event is lost: `spawned` ones, all or none", oneOf(&c.Pause, "spawned", "all", "none")},
-		{"tls", "TRACE_TLS", "true", "read data that passes through OpenSSL", boolean(&c.TLS)},
+		{"tls", "TRACE_TLS", "true", "read data that passes through libraries for TLS", boolean(&c.TLS)},
 		{"packets", "PACKETS", "true", "capture the packets of watched processes", boolean(&c.Packets)},
 		{"include-dashboard", "INCLUDE_DASHBOARD", "false", "in sessions of all processes, also report the browser that displays the dashboard", boolean(&c.IncludeDashboard)},
 		{"leave-out", "LEAVE_OUT", "", "`classes` of events that sessions leave out, separated by commas: " + strings.Join(selection.Classes(), ", "), c.Selection.SetLeaveOut},

@@ -23,6 +23,7 @@ const (
 	TypeClockStep       = "clock_step"
 	TypePaused          = "program_paused"
 	TypeLeftOut         = "events_left_out"
+	TypeUnseenTLS       = "tls_unseen"
 )
 
 // Event is one action of a program, or a report of the agent.

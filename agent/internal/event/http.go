@@ -42,6 +42,7 @@ type Body struct {
 type Request struct {
 	Method, Target, Version string
 	Header                  Header
+	Trailer                 Header // fields after the body, of HTTP/2
 	Body                    Body
 }
 
@@ -50,6 +51,7 @@ type Response struct {
 	StatusCode      int
 	Reason, Version string
 	Header          Header
+	Trailer         Header // as Request.Trailer
 	Body            Body
 }
 
@@ -58,25 +60,30 @@ type Response struct {
 type HTTP struct {
 	Actor    Process
 	Time     time.Time
-	TLS      bool
+	TLS      bool      // a library in the process had the data: the kernel saw only what was encrypted
 	Serving  bool      // the process is the server
 	Server   Address   // zero if unknown
 	Client   Address   // zero if unknown
 	Request  Request   // zero if the agent did not see it
 	Response *Response // nil: this event reports the request
+	// SwitchedTo is the protocol that the connection speaks after the response; "": HTTP.
+	SwitchedTo string
 }
 
-func (o *object) headers(h Header) {
-	o.object("headers", func(o *object) {
+func (o *object) headers(key string, h Header) {
+	o.object(key, func(o *object) {
 		for i := range h {
-			value, again := h[i].Value, false
+			value, again, separator := h[i].Value, false, ", "
+			if strings.EqualFold(h[i].Name, "cookie") { // HTTP/2 splits it (RFC 9113, 8.2.3)
+				separator = "; "
+			}
 			for j := range h {
 				if j != i && strings.EqualFold(h[j].Name, h[i].Name) {
 					if j < i {
 						again = true
 						break
 					}
-					value += ", " + h[j].Value
+					value += separator + h[j].Value
 				}
 			}
 			if !again { // each key appears once; its values are joined
@@ -88,6 +95,14 @@ func (o *object) headers(h Header) {
 			}
 		}
 	})
+}
+
+// fields appends the fields before and after a body.
+func (o *object) fields(header, trailer Header) {
+	o.headers("headers", header)
+	if len(trailer) > 0 {
+		o.headers("trailers", trailer)
+	}
 }
 
 func (o *object) body(b *Body) {
@@ -130,7 +145,7 @@ func (h *HTTP) URL() (scheme, host string, port int, url string) {
 	if s, rest, ok := strings.Cut(h.Request.Target, "://"); ok { // a request to a proxy
 		scheme = s
 		named, _, _ = strings.Cut(rest, "/")
-	} else if h.Request.Method == http.MethodConnect {
+	} else if h.isTunnel() {
 		named = h.Request.Target
 	}
 	host = named
@@ -146,7 +161,7 @@ func (h *HTTP) URL() (scheme, host string, port int, url string) {
 	}
 	host = strings.Trim(host, "[]")
 	switch {
-	case strings.Contains(h.Request.Target, "://"), h.Request.Method == http.MethodConnect:
+	case strings.Contains(h.Request.Target, "://"), h.isTunnel():
 		return scheme, host, port, h.Request.Target
 	case port == standard && strings.Contains(host, ":"):
 		return scheme, host, port, scheme + "://[" + host + "]" + h.Request.Target
@@ -155,6 +170,12 @@ func (h *HTTP) URL() (scheme, host string, port int, url string) {
 	default:
 		return scheme, host, port, scheme + "://" + net.JoinHostPort(host, strconv.Itoa(port)) + h.Request.Target
 	}
+}
+
+// isTunnel reports whether the target is the address of another server. In HTTP/2, CONNECT may
+// have a path instead, to switch to another protocol (RFC 8441).
+func (h *HTTP) isTunnel() bool {
+	return h.Request.Method == http.MethodConnect && !strings.HasPrefix(h.Request.Target, "/")
 }
 
 func (o *object) endpoint(name string, a Address) {
@@ -191,7 +212,7 @@ func (h *HTTP) AppendJSON(out []byte) []byte {
 		o.text("path", r.Target)
 		o.text("url", url)
 		o.text("http_version", r.Version)
-		o.headers(r.Header)
+		o.fields(r.Header, r.Trailer)
 		o.body(&r.Body)
 	})
 	if r := h.Response; r != nil {
@@ -199,11 +220,15 @@ func (h *HTTP) AppendJSON(out []byte) []byte {
 			o.number("status_code", int64(r.StatusCode))
 			o.text("reason", r.Reason)
 			o.text("http_version", r.Version)
-			o.headers(r.Header)
+			o.fields(r.Header, r.Trailer)
 			o.body(&r.Body)
 		})
 	}
 	o.flag("tls", h.TLS)
+	if h.TLS {
+		o.text("seenAt", "library")
+	}
+	o.some("switchedTo", h.SwitchedTo)
 	o.key("role")
 	if h.Serving {
 		o.out = append(o.out, `"server"`...)

@@ -7,29 +7,44 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 )
 
-// FuzzOpenSSL checks that OpenSSL survives any file and returns only names that are in it.
-func FuzzOpenSSL(f *testing.F) {
+// FuzzTLS checks that TLS survives any file and returns only names that are in it.
+func FuzzTLS(f *testing.F) {
 	f.Add([]byte(elf.ELFMAG))
 	f.Add([]byte("#!/bin/sh\n"))
 	f.Add(smallELF())
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		offsets, _ := OpenSSL(bytes.NewReader(raw))
-		for name, offset := range offsets {
-			if !bytes.Contains(raw, []byte(name)) {
-				t.Errorf("%s at %#x is not in the file", name, offset)
+		found, _ := TLS(bytes.NewReader(raw))
+		for name, offsets := range found.Functions {
+			if !bytes.Contains(raw, []byte(strings.TrimPrefix(name, "return of "))) {
+				t.Errorf("%s at %#x is not in the file", name, offsets)
 			}
 		}
 	})
 }
 
-// TestSmallELF checks the seed of FuzzOpenSSL.
+// TestSmallELF checks the seed of FuzzTLS.
 func TestSmallELF(t *testing.T) {
-	offsets, err := OpenSSL(bytes.NewReader(smallELF()))
-	if err != nil || len(offsets) != 1 || offsets["SSL_write"] != 0x10 {
-		t.Errorf("%v, %v", offsets, err)
+	found, err := TLS(bytes.NewReader(smallELF()))
+	if err != nil || len(found.Functions) != 1 || !slices.Equal(found.Functions["SSL_write"], []uint64{0x10}) || found.IsUnseen {
+		t.Errorf("%v, %v", found, err)
+	}
+}
+
+// TestUnseen: a program with the texts of TLS and without functions is unseen.
+func TestUnseen(t *testing.T) {
+	for text, want := range map[string]bool{"the client finished first": true, "c hs traffic": true, "c hs traffi": false} {
+		program := join(
+			header(0), elf.Prog64{Type: uint32(elf.PT_LOAD), Off: chunkBytes - 60, Filesz: 100 + chunkBytes},
+			make([]byte, 2*chunkBytes-60-7-headerBytes-segmentBytes), []byte(text), // crosses two pieces
+		)
+		if found, err := TLS(bytes.NewReader(program)); err != nil || found.IsUnseen != want {
+			t.Errorf("%s: %v, %v", text, found, err)
+		}
 	}
 }
 
@@ -38,7 +53,7 @@ func TestNameAcrossPieces(t *testing.T) {
 	for before := chunkBytes - 20; before < chunkBytes+4; before++ {
 		names := append(make([]byte, before), "SSL_write_ex\x00"...)
 		table := &tables{raw: bytes.NewReader(names), began: processorTime()}
-		found, err := table.names(&elf.Section64{Size: uint64(len(names))})
+		found, err := table.names(0, uint64(len(names)), prefixes, functions)
 		if err != nil || len(found) != 1 || found[uint32(before)] != "SSL_write_ex" {
 			t.Fatalf("at %d: %v, %v", before, found, err)
 		}

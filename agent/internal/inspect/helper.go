@@ -92,12 +92,12 @@ func New(log *slog.Logger) *Helper {
 	}
 }
 
-// OpenSSL inspects the first of the paths that the helper can open, on behalf of
-// process pid (0: the agent). If the file defines functions of OpenSSL, handle is the open
+// TLS inspects the first of the paths that the helper can open, on behalf of
+// process pid (0: the agent). If the file defines functions for TLS, handle is the open
 // file, which the caller closes; it is then a regular file on a local file system. Else
 // handle is nil.
-func (h *Helper) OpenSSL(ctx context.Context, pid int, paths ...string) (file *File, handle *os.File, err error) {
-	q := question{Ask: askOpenSSL, PID: pid}
+func (h *Helper) TLS(ctx context.Context, pid int, paths ...string) (file *File, handle *os.File, err error) {
+	q := question{Ask: askTLS, PID: pid}
 	for _, path := range paths {
 		q.Paths = append(q.Paths, []byte(path))
 	}

@@ -51,7 +51,7 @@ const (
 
 // The questions. Each needs a PID.
 const (
-	askOpenSSL   = "openssl"   // the functions of OpenSSL in the first path that can be opened
+	askTLS       = "tls"       // the functions for TLS in the first path that can be opened
 	askMapped    = "mapped"    // the files that a process has mapped as executable
 	askFolder    = "folder"    // the regular files below a process's working directory
 	askArguments = "arguments" // the arguments of a process
@@ -70,7 +70,7 @@ type question struct {
 // of messages with Paths, and one message with Last.
 type answer struct {
 	Paths [][]byte      `json:"paths,omitempty"`
-	File  *File         `json:"file,omitempty"` // comes with an open descriptor if OpenSSL is not empty
+	File  *File         `json:"file,omitempty"` // comes with an open descriptor if it has Functions
 	Text  []byte        `json:"text,omitempty"`
 	Fault string        `json:"fault,omitempty"`
 	Used  time.Duration `json:"used,omitempty"` // CPU time
@@ -79,17 +79,15 @@ type answer struct {
 
 // File is a file that was inspected.
 type File struct {
-	Device  uint64            `json:"device"`
-	Inode   uint64            `json:"inode"`
-	Size    int64             `json:"size"`
-	Changed int64             `json:"changed"` // ctime in nanoseconds
-	OpenSSL map[string]uint64 `json:"openssl,omitempty"`
+	Device uint64 `json:"device"`
+	Inode  uint64 `json:"inode"`
+	Found
 }
 
 // fileKey identifies the content of a file: it differs after the file has changed.
 type fileKey struct {
 	device, inode uint64
-	size, changed int64
+	size, changed int64 // changed: ctime in nanoseconds
 }
 
 // errRefused means that the helper does not read a file, because that could block.
@@ -98,7 +96,7 @@ var errRefused = errors.New("the agent does not read it")
 // helper is the state of the helper process.
 type helper struct {
 	conn *net.UnixConn
-	kept map[fileKey]map[string]uint64 // results of OpenSSL
+	kept map[fileKey]Found
 }
 
 // Serve runs Command. It answers questions until the agent closes the socket or asks
@@ -119,7 +117,7 @@ func Serve(stderr io.Writer) int {
 		_, _ = fmt.Fprintln(stderr, "ospulse-agent: inspect: only the agent can start this command")
 		return 1
 	}
-	h := &helper{conn: conn, kept: map[fileKey]map[string]uint64{}}
+	h := &helper{conn: conn, kept: map[fileKey]Found{}}
 	if err := h.send(answer{Last: true}, nil); err != nil { // tells the agent that the helper is ready
 		return 1
 	}
@@ -159,8 +157,8 @@ func (h *helper) answer(q question) error {
 		err    error
 	)
 	switch q.Ask {
-	case askOpenSSL:
-		last.File, handle, err = h.openSSL(q.PID, q.Paths)
+	case askTLS:
+		last.File, handle, err = h.tls(q.PID, q.Paths)
 	case askMapped:
 		err = h.mapped(q.PID)
 	case askFolder:
@@ -202,24 +200,24 @@ func processorTime() time.Duration {
 	return time.Duration(used.Nano())
 }
 
-// openSSL inspects the first of the paths that it can open. pid is the process whose
+// tls inspects the first of the paths that it can open. pid is the process whose
 // mountinfo lists the file system (0: the agent). The returned file is open if it defines
-// functions of OpenSSL, else nil.
-func (h *helper) openSSL(pid int, paths [][]byte) (*File, *os.File, error) {
+// functions for TLS, else nil.
+func (h *helper) tls(pid int, paths [][]byte) (*File, *os.File, error) {
 	for _, path := range paths {
 		// O_PATH has no side effects on devices and pipes.
 		handle, err := unix.Open(string(path), unix.O_PATH|unix.O_CLOEXEC, 0)
 		if err != nil {
 			continue
 		}
-		file, opened, err := h.openSSLOf(pid, handle)
+		file, opened, err := h.tlsOf(pid, handle)
 		_ = unix.Close(handle) // O_PATH: there is nothing to write
 		return file, opened, err
 	}
 	return nil, nil, fs.ErrNotExist
 }
 
-func (h *helper) openSSLOf(pid, handle int) (*File, *os.File, error) {
+func (h *helper) tlsOf(pid, handle int) (*File, *os.File, error) {
 	// Use the attributes that the kernel has cached: asking the file system could block.
 	var stat unix.Statx_t
 	if err := unix.Statx(handle, "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, unix.STATX_BASIC_STATS, &stat); err != nil {
@@ -231,13 +229,10 @@ func (h *helper) openSSLOf(pid, handle int) (*File, *os.File, error) {
 	if err := checkFileSystem(pid, handle); err != nil {
 		return nil, nil, err
 	}
-	file := &File{
-		Device: unix.Mkdev(stat.Dev_major, stat.Dev_minor), Inode: stat.Ino,
-		Size: int64(stat.Size), Changed: stat.Ctime.Sec*1e9 + int64(stat.Ctime.Nsec),
-	}
-	key := fileKey{file.Device, file.Inode, file.Size, file.Changed}
+	file := &File{Device: unix.Mkdev(stat.Dev_major, stat.Dev_minor), Inode: stat.Ino}
+	key := fileKey{file.Device, file.Inode, int64(stat.Size), stat.Ctime.Sec*1e9 + int64(stat.Ctime.Nsec)}
 	found, known := h.kept[key]
-	if known && len(found) == 0 {
+	if file.Found = found; known && len(found.Functions) == 0 {
 		return file, nil, nil
 	}
 	// Without O_NONBLOCK, the holder of a lease on the file could delay the open.
@@ -247,17 +242,17 @@ func (h *helper) openSSLOf(pid, handle int) (*File, *os.File, error) {
 	}
 	opened := os.NewFile(uintptr(fd), "inspected")
 	if !known {
-		found, err = OpenSSL(opened)
+		found, err = TLS(opened)
+		file.Found = found
 		if len(h.kept) >= maxKept {
 			clear(h.kept)
 		}
 		h.kept[key] = found // also after an error, which would occur again
 	}
-	if err != nil || len(found) == 0 {
+	if err != nil || len(found.Functions) == 0 {
 		_ = opened.Close()
 		return file, nil, err
 	}
-	file.OpenSSL = found
 	return file, opened, nil
 }
 

@@ -104,7 +104,7 @@ func TestMapped(t *testing.T) {
 	}
 }
 
-// TestKinds checks that OpenSSL reads only regular files, and that a pipe does not block it.
+// TestKinds checks that TLS reads only regular files, and that a pipe does not block it.
 func TestKinds(t *testing.T) {
 	h := newHelper(t)
 	pipe := filepath.Join(t.TempDir(), "libssl.so")
@@ -112,7 +112,7 @@ func TestKinds(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{pipe, "/dev/null", "/dev/zero", "/proc/self/mem", "/sys", "/nowhere"} {
-		file, handle, err := h.OpenSSL(t.Context(), 0, path)
+		file, handle, err := h.TLS(t.Context(), 0, path)
 		if err == nil || handle != nil {
 			t.Errorf("%s: %v, %v; want an error and no handle", path, file, err)
 		}
@@ -129,7 +129,7 @@ func TestUserPays(t *testing.T) {
 	if _, _, err := h.Arguments(t.Context(), os.Getpid(), 3); !errors.Is(err, ErrBusy) {
 		t.Errorf("a user in debt: %v; want ErrBusy", err)
 	}
-	if _, _, err := h.OpenSSL(t.Context(), 0, "/proc/self/exe"); errors.Is(err, ErrBusy) {
+	if _, _, err := h.TLS(t.Context(), 0, "/proc/self/exe"); errors.Is(err, ErrBusy) {
 		t.Errorf("another user: %v", err)
 	}
 	now = now.Add(share * 2 * time.Second)
@@ -170,11 +170,11 @@ func TestSilentFileSystemAsRoot(t *testing.T) {
 		t.Fatalf("Mapped does not list the file: %v", err)
 	}
 	silent.Silence(t)
-	if _, _, err := h.OpenSSL(t.Context(), pid, path); err == nil || errors.Is(err, ErrTime) {
+	if _, _, err := h.TLS(t.Context(), pid, path); err == nil || errors.Is(err, ErrTime) {
 		t.Errorf("a mapped file: %v; want a refusal without a timeout", err)
 	}
 	h.fileTime, h.argumentTime = 100*time.Millisecond, 100*time.Millisecond
-	if _, _, err := h.OpenSSL(t.Context(), 0, silent.File("other")); !errors.Is(err, ErrTime) {
+	if _, _, err := h.TLS(t.Context(), 0, silent.File("other")); !errors.Is(err, ErrTime) {
 		t.Errorf("a path: %v; want %v", err, ErrTime)
 	}
 	if err := in.Close(); err != nil {
@@ -188,17 +188,17 @@ func TestSilentFileSystemAsRoot(t *testing.T) {
 		t.Errorf("arguments of a process that locks its memory map: %v; want %v", err, ErrTime)
 	}
 	h.fileTime = fileTime
-	if file, _, err := h.OpenSSL(t.Context(), 0, "/proc/self/exe"); err != nil || file == nil {
+	if file, _, err := h.TLS(t.Context(), 0, "/proc/self/exe"); err != nil || file == nil {
 		t.Errorf("a file that answers: %v", err)
 	}
 	early, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, _, err := h.OpenSSL(early, 0, silent.File("other")); !errors.Is(err, context.Canceled) {
+	if _, _, err := h.TLS(early, 0, silent.File("other")); !errors.Is(err, context.Canceled) {
 		t.Errorf("a canceled context: %v; want context.Canceled", err)
 	}
 }
 
-// TestSparseTables checks that OpenSSL bounds its time and memory for a file that uses few
+// TestSparseTables checks that TLS bounds its time and memory for a file that uses few
 // blocks and has huge tables.
 func TestSparseTables(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "libssl-x.so")
@@ -211,18 +211,18 @@ func TestSparseTables(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	used := processorTime()
-	offsets, err := OpenSSL(file)
+	offsets, err := TLS(file)
 	used = processorTime() - used
 	runtime.ReadMemStats(&after)
 	t.Logf("%v, %v, %s of CPU time", offsets, err, used)
 	if bytes := after.TotalAlloc - before.TotalAlloc; bytes > 32*chunkBytes {
-		t.Errorf("OpenSSL allocated %d MB", bytes>>20)
+		t.Errorf("TLS allocated %d MB", bytes>>20)
 	}
 	if used > 5*maxProcessorTime {
-		t.Errorf("OpenSSL used %s of CPU time", used)
+		t.Errorf("TLS used %s of CPU time", used)
 	}
 	sparseELF(t, path, 1, maxTable+1)
-	if _, err := OpenSSL(file); !errors.Is(err, errBounds) {
+	if _, err := TLS(file); !errors.Is(err, errBounds) {
 		t.Errorf("a table above the limit: %v; want errBounds", err)
 	}
 }

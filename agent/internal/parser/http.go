@@ -23,6 +23,7 @@ type connection struct {
 	read    stream
 	written stream
 	pending []event.Request
+	http2   *http2Connection // nil for HTTP/1
 	// early reports that the request that is being read has been answered already.
 	early bool
 	// answer takes the answers to the latest question.
@@ -34,7 +35,8 @@ func newConnection() *connection {
 	c := &connection{}
 	for _, s := range []*stream{&c.read, &c.written} {
 		s.state = undecided
-		s.decided = func(isRequest bool) { c.decided(isRequest == (s == &c.read)) }
+		s.decided = func(v verdict) { c.decided(v, (v != isResponse) == (s == &c.read)) }
+		s.midway = c.midway
 		s.dropped = c.lost
 	}
 	return c
@@ -48,6 +50,9 @@ func (w *Worker) http(q *Question, answer func(*Answer)) (kept int) {
 		w.connections[q.Connection] = c
 	}
 	c.answer = answer
+	if c.http2 != nil {
+		c.http2.reported = 0
+	}
 	if q.Missed {
 		c.missed()
 	}
@@ -59,7 +64,7 @@ func (w *Worker) http(q *Question, answer func(*Answer)) (kept int) {
 	case Ended:
 		c.read.end()
 	case Closed, Dropped:
-		if q.Kind == Dropped && (c.known && len(c.pending) > 0 || c.read.isMidway() || c.written.isMidway()) {
+		if q.Kind == Dropped && c.isMidway() {
 			c.lost()
 		}
 		c.stream(!c.serving).end() // requests
@@ -70,8 +75,20 @@ func (w *Worker) http(q *Question, answer func(*Answer)) (kept int) {
 	return c.kept()
 }
 
+// isMidway reports whether the connection has requests or parts of messages that are not
+// reported yet, or more that refers to what it keeps.
+func (c *connection) isMidway() bool {
+	if c.http2 != nil {
+		return !c.http2.isLost
+	}
+	return c.known && len(c.pending) > 0 || c.read.isMidway() || c.written.isMidway()
+}
+
 // kept returns how much memory the connection keeps.
 func (c *connection) kept() int {
+	if c.http2 != nil {
+		return c.http2.keptBytes()
+	}
 	n := cap(c.read.head) + cap(c.written.head)
 	for _, s := range []*stream{&c.read, &c.written} {
 		if m := s.message; m != nil {
@@ -97,6 +114,10 @@ func headerSize(h event.Header) int {
 // missed handles the loss of data of unknown length. Each further piece may begin with a
 // message.
 func (c *connection) missed() {
+	if c.http2 != nil {
+		c.http2.lose()
+		return
+	}
 	for _, s := range []*stream{&c.read, &c.written} {
 		if s.due = 0; c.known {
 			s.lose()
@@ -109,9 +130,14 @@ func (c *connection) missed() {
 
 // decided records that the connection speaks HTTP, and which side the process is on. It
 // then reads what the other stream has kept.
-func (c *connection) decided(serving bool) {
+func (c *connection) decided(v verdict, serving bool) {
 	if c.known {
 		return // the other stream decided before
+	}
+	if v == isPreface {
+		c.serving = serving
+		c.beginHTTP2()
+		return
 	}
 	c.known, c.serving = true, serving
 	requests, responses := c.stream(!serving), c.stream(serving)
@@ -132,6 +158,27 @@ func (c *connection) decided(serving bool) {
 			}
 		}
 	}
+}
+
+// beginHTTP2 reads both streams as HTTP/2 from now on.
+func (c *connection) beginHTTP2() {
+	c.known, c.http2 = true, newHTTP2(c)
+	requests, responses := c.stream(!c.serving), c.stream(c.serving)
+	requests.frames, responses.frames = c.http2.requests, c.http2.responses
+	for _, s := range []*stream{requests, responses} {
+		early := s.head
+		if s.state == foreign && len(early) == maxForeign {
+			c.http2.lose()
+		}
+		s.head, s.message, s.state = nil, nil, framed
+		s.feed(early)
+	}
+}
+
+// midway gives up a connection that speaks HTTP/2, whose beginning was missed.
+func (c *connection) midway() {
+	c.beginHTTP2()
+	c.http2.lose()
 }
 
 // rawRequest returns a request for bytes that were answered as one but do not begin with an
@@ -166,12 +213,28 @@ func (c *connection) request(m *httpMessage) {
 		c.lost() // its response will be paired with another request
 	}
 	c.early = false
-	c.report(r, nil)
+	c.report(r, nil, "")
 }
 
 func requestOf(m *httpMessage) event.Request {
 	return event.Request{
-		Method: m.first[0], Target: m.first[1], Version: m.first[2], Header: m.header, Body: decodeBody(m.header, m.body),
+		Method: m.first[0], Target: m.first[1], Version: m.first[2],
+		Header: m.header, Trailer: m.trailer, Body: decodeBody(m.header, m.body),
+	}
+}
+
+// partOf returns what has come of a request.
+func partOf(m *httpMessage) event.Request {
+	r := requestOf(m)
+	r.Body.Truncated = true
+	r.Body.Bytes = slices.Clone(r.Body.Bytes)
+	return r
+}
+
+func responseOf(m *httpMessage) *event.Response {
+	code, _ := strconv.Atoi(m.first[1]) // the callers accept only numbers
+	return &event.Response{
+		Version: m.first[0], StatusCode: code, Reason: m.first[2], Header: m.header, Trailer: m.trailer, Body: decodeBody(m.header, m.body),
 	}
 }
 
@@ -195,8 +258,9 @@ func (c *connection) unfinished() *httpMessage {
 
 // response handles a complete response.
 func (c *connection) response(m *httpMessage) {
-	code, _ := strconv.Atoi(m.first[1]) // parseFirst accepts only numbers
-	if code >= 100 && code < 200 && code != 101 {
+	response := responseOf(m)
+	code := response.StatusCode
+	if code >= 100 && code < 200 && code != http.StatusSwitchingProtocols {
 		return // the final response follows
 	}
 	var request event.Request
@@ -204,17 +268,32 @@ func (c *connection) response(m *httpMessage) {
 		request = c.pending[0]
 		c.pending = c.pending[1:]
 	} else if m := c.unfinished(); m != nil { // some servers answer before they have the whole request
-		request = requestOf(m)
-		request.Body.Truncated = true
-		request.Body.Bytes = slices.Clone(request.Body.Bytes)
+		request = partOf(m)
 		c.early = true
 	}
-	c.report(request, &event.Response{
-		Version: m.first[0], StatusCode: code, Reason: m.first[2], Header: m.header, Body: decodeBody(m.header, m.body),
-	})
-	if code == 101 || request.Method == http.MethodConnect && code/100 == 2 {
+	switch {
+	case code == http.StatusSwitchingProtocols:
+		to := response.Header.Get("Upgrade")
+		c.report(request, response, to)
+		c.switchTo(to, request)
+	case request.Method == http.MethodConnect && code/100 == 2:
+		c.report(request, response, "")
 		c.read.state, c.written.state = opaque, opaque
+	default:
+		c.report(request, response, "")
 	}
+}
+
+// switchTo handles the end of HTTP/1 on the connection. HTTP/2 answers the request that asked
+// for it (RFC 7540, 3.2).
+func (c *connection) switchTo(protocol string, request event.Request) {
+	if !strings.EqualFold(protocol, "h2c") {
+		c.read.state, c.written.state = switched, switched
+		return
+	}
+	c.beginHTTP2()
+	c.http2.newest = 1
+	c.http2.exchanges[1] = &exchange{request: request, isAsked: true}
 }
 
 // answered returns the method of the request that the next response answers; "" if unknown.
@@ -228,7 +307,8 @@ func (c *connection) answered() string {
 	return ""
 }
 
-// report answers with a flow. response is nil if the flow is a request.
-func (c *connection) report(request event.Request, response *event.Response) {
-	c.answer(&Answer{Flow: &Flow{c.serving, request, response}})
+// report answers with a flow. response is nil if the flow is a request. switched is the
+// protocol of the connection from here on; "": HTTP.
+func (c *connection) report(request event.Request, response *event.Response, switched string) {
+	c.answer(&Answer{Flow: &Flow{c.serving, request, response, switched}})
 }

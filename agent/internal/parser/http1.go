@@ -39,8 +39,10 @@ const (
 	inChunkSize
 	inChunk
 	inTrailer
-	inRest // the body ends with the connection
-	opaque // no longer HTTP: upgraded, or not understood
+	inRest   // the body ends with the connection
+	opaque   // not understood, or a tunnel
+	switched // the connection speaks another protocol from here on
+	framed   // HTTP/2
 	// States before the connection is known to speak HTTP. Either direction can show it.
 	undecided // the first line is incomplete; head holds the bytes so far
 	foreign   // the first line is not HTTP/1; head holds the beginning
@@ -51,6 +53,7 @@ type httpMessage struct {
 	request  bool
 	first    [3]string // method, target, version; or version, code, reason
 	header   event.Header
+	trailer  event.Header // of HTTP/2
 	body     event.Body
 	bodyless bool
 }
@@ -70,13 +73,19 @@ type stream struct {
 	// done is called with each complete message.
 	done func(*httpMessage)
 	// decided is called when an undecided stream turns out to be HTTP.
-	decided func(isRequest bool)
+	decided func(v verdict)
+	// midway is called when an undecided stream turns out to be HTTP/2 without its beginning.
+	midway func()
+	frames *frames // reads the stream if it is framed
 	// dropped is called when a head is longer than maxHead, or has more than maxFields.
 	dropped func()
 	// joined says that the beginning of an undecided stream was missed: each of its pieces
 	// may begin with a message.
 	joined bool
 }
+
+// prefaceLine is the first line of http2.ClientPreface, without its last byte.
+const prefaceLine = "PRI * HTTP/2.0\r"
 
 // verdict is the class of a stream, by its first line.
 type verdict uint8
@@ -85,11 +94,12 @@ const (
 	isOpen verdict = iota
 	isRequest
 	isResponse
+	isPreface // of HTTP/2
 	isOther
 )
 
 // judge classifies a stream by its beginning: an HTTP/1 request line or status line, after
-// any empty lines. It is stricter than judge_some of the kernel side, which decides how
+// any empty lines, or the first line of HTTP/2. It is stricter than judge_some of the kernel side, which decides how
 // much data to send.
 func judge(b []byte) verdict {
 	b = bytes.TrimLeft(b, "\r\n")
@@ -106,6 +116,8 @@ func judge(b []byte) verdict {
 		return isOpen
 	}
 	switch m, ok := parseFirst(strings.TrimSuffix(string(line), "\r")); {
+	case string(line) == prefaceLine:
+		return isPreface
 	case !ok:
 		return isOther
 	case m.request:
@@ -129,6 +141,10 @@ func isToken(s string) bool {
 
 // feed reads the next bytes of the stream.
 func (s *stream) feed(b []byte) {
+	if (s.state == undecided || s.state == foreign) && beginsHeaders(b) {
+		s.midway()
+		return
+	}
 	if s.state == opaque && s.message == nil {
 		if v := judge(b); v == isRequest || v == isResponse {
 			s.state = inHead
@@ -140,6 +156,9 @@ func (s *stream) feed(b []byte) {
 			b = s.feedFirst(b)
 		case foreign:
 			s.head = append(s.head, b[:min(len(b), max(0, maxForeign-len(s.head)))]...)
+			if beginsHeaders(s.head) {
+				s.midway()
+			}
 			return
 		case inHead:
 			b = s.feedHead(b)
@@ -148,11 +167,14 @@ func (s *stream) feed(b []byte) {
 			s.take(b[:n], n)
 			b = b[n:]
 		case inRest:
-			s.body(b)
+			s.message.addBody(b)
 			return
 		case inChunkSize, inTrailer:
 			b = s.feedLine(b)
-		case opaque:
+		case opaque, switched:
+			return
+		case framed:
+			s.frames.feed(b)
 			return
 		}
 	}
@@ -171,7 +193,7 @@ func (s *stream) feedFirst(b []byte) []byte {
 	default:
 		begun := s.head
 		s.head, s.state = nil, inHead
-		s.decided(v == isRequest)
+		s.decided(v)
 		return begun
 	}
 }
@@ -221,13 +243,15 @@ func (s *stream) gap(n int64) {
 			s.take(nil, taken)
 			n -= taken
 		case inRest:
-			s.message.body.Size += n
-			s.message.body.Truncated = true
+			s.message.skipBody(n)
 			return
 		case undecided:
 			s.giveUp()
 			return
-		case foreign:
+		case framed:
+			s.frames.gap(n)
+			return
+		case foreign, switched:
 			return
 		default:
 			s.lose()
@@ -248,15 +272,22 @@ func (s *stream) lose() {
 		s.complete()
 	}
 	s.head = nil
-	s.state = opaque
+	if s.state != switched {
+		s.state = opaque
+	}
 }
 
 // end handles the end of the stream.
 func (s *stream) end() {
 	s.gap(s.due)
 	s.due = 0
-	if s.state == undecided || s.state == foreign {
+	switch s.state {
+	case undecided, foreign:
 		return
+	case framed:
+		s.frames.owner.finishAll(s.frames.areRequests, !s.frames.areRequests)
+		return
+	default:
 	}
 	if s.message != nil {
 		if s.state != inRest {
@@ -270,10 +301,9 @@ func (s *stream) end() {
 // take consumes n bytes of a body or a chunk; b is nil if they were missed.
 func (s *stream) take(b []byte, n int64) {
 	if b != nil {
-		s.body(b)
+		s.message.addBody(b)
 	} else {
-		s.message.body.Size += n
-		s.message.body.Truncated = true
+		s.message.skipBody(n)
 	}
 	if s.left -= n; s.left > 0 {
 		return
@@ -285,14 +315,20 @@ func (s *stream) take(b []byte, n int64) {
 	s.complete()
 }
 
-// body adds bytes to the body of the message, which keeps the first event.MaxBody.
-func (s *stream) body(b []byte) {
-	body := &s.message.body
+// addBody adds bytes to the body of the message, which keeps the first event.MaxBody.
+func (m *httpMessage) addBody(b []byte) {
+	body := &m.body
 	body.Size += int64(len(b))
 	if room := event.MaxBody - len(body.Bytes); len(b) > room {
 		b, body.Truncated = b[:room], true
 	}
 	body.Bytes = append(body.Bytes, b...)
+}
+
+// skipBody adds n bytes that were missed.
+func (m *httpMessage) skipBody(n int64) {
+	m.body.Size += n
+	m.body.Truncated = true
 }
 
 func (s *stream) complete() {
@@ -403,9 +439,8 @@ func (s *stream) bodyOf(m *httpMessage) {
 		code := m.first[1]
 		m.bodyless = method == "HEAD" || code[0] == '1' || code == "204" || code == "304"
 		if code == "101" || method == "CONNECT" && code[0] == '2' {
-			s.message = nil
+			s.message, s.state = nil, opaque
 			s.done(m)
-			s.state = opaque
 			return
 		}
 	}

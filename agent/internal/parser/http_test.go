@@ -23,7 +23,7 @@ func flows(pieces ...string) []*event.HTTP {
 	var out []*event.HTTP
 	take := func(a *Answer) {
 		if f := a.Flow; f != nil {
-			out = append(out, &event.HTTP{Serving: f.Serving, Request: f.Request, Response: f.Response})
+			out = append(out, &event.HTTP{Serving: f.Serving, Request: f.Request, Response: f.Response, SwitchedTo: f.Switched})
 		}
 	}
 	for _, piece := range pieces {

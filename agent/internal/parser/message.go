@@ -55,6 +55,7 @@ type Flow struct {
 	Serving  bool // the process is the server
 	Request  event.Request
 	Response *event.Response
+	Switched string // the protocol of the connection after the response; "": HTTP
 }
 
 // A message is its size in four bytes, which do not count, and a body.
@@ -184,6 +185,7 @@ func (w *writer) flow(f *Flow) {
 	w.text(f.Request.Target)
 	w.text(f.Request.Version)
 	w.header(f.Request.Header)
+	w.header(f.Request.Trailer)
 	w.body(&f.Request.Body)
 	w.flag(f.Response != nil)
 	if r := f.Response; r != nil {
@@ -191,8 +193,10 @@ func (w *writer) flow(f *Flow) {
 		w.text(r.Reason)
 		w.text(r.Version)
 		w.header(r.Header)
+		w.header(r.Trailer)
 		w.body(&r.Body)
 	}
+	w.text(f.Switched)
 }
 
 func (w *writer) header(h event.Header) {
@@ -297,12 +301,17 @@ func (r *reader) count() int {
 func (r *reader) flow() *Flow {
 	f := &Flow{
 		Serving: r.flag(),
-		Request: event.Request{Method: r.text(), Target: r.text(), Version: r.text(), Header: r.header(), Body: r.body()},
+		Request: event.Request{
+			Method: r.text(), Target: r.text(), Version: r.text(), Header: r.header(), Trailer: r.header(), Body: r.body(),
+		},
 	}
 	if r.flag() {
-		f.Response = &event.Response{StatusCode: int(r.number()), Reason: r.text(), Version: r.text(), Header: r.header(), Body: r.body()}
+		f.Response = &event.Response{
+			StatusCode: int(r.number()), Reason: r.text(), Version: r.text(), Header: r.header(), Trailer: r.header(), Body: r.body(),
+		}
 		r.check(f.Response.StatusCode >= 100 && f.Response.StatusCode <= 999)
 	}
+	f.Switched = r.text()
 	return f
 }
 

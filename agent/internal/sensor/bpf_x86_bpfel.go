@@ -16,50 +16,60 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	bpfMapBuffers        = "buffers"
-	bpfMapClosings       = "closings"
-	bpfMapCounts         = "counts"
-	bpfMapEvents         = "events"
-	bpfMapLongClosings   = "long_closings"
-	bpfMapLosses         = "losses"
-	bpfMapNotes          = "notes"
-	bpfMapPaths          = "paths"
-	bpfMapPauses         = "pauses"
-	bpfMapProcs          = "procs"
-	bpfMapSyscalls       = "syscalls"
-	bpfMapSyscallsCompat = "syscalls_compat"
-	bpfMapTalks          = "talks"
-	bpfMapTlsCalls       = "tls_calls"
-	bpfMapWalks          = "walks"
-	bpfProgProcessExec   = "process_exec"
-	bpfProgProcessExit   = "process_exit"
-	bpfProgProcessFork   = "process_fork"
-	bpfProgSysEnter      = "sys_enter"
-	bpfProgSysExit       = "sys_exit"
-	bpfProgTlsEnter      = "tls_enter"
-	bpfProgTlsEnterEx    = "tls_enter_ex"
-	bpfProgTlsFree       = "tls_free"
-	bpfProgTlsRead       = "tls_read"
-	bpfProgTlsWrite      = "tls_write"
-	bpfProgUringSubmit   = "uring_submit"
-	bpfVarAioOp          = "aio_op"
-	bpfVarAllSessions    = "all_sessions"
-	bpfVarContentBytes   = "content_bytes"
-	bpfVarEnvironment    = "environment"
-	bpfVarEpoch          = "epoch"
-	bpfVarHomeInode      = "home_inode"
-	bpfVarHomeIsMounted  = "home_is_mounted"
-	bpfVarHomeMount      = "home_mount"
-	bpfVarHomeMounts     = "home_mounts"
-	bpfVarHomeNamespace  = "home_namespace"
-	bpfVarHomeRoot       = "home_root"
-	bpfVarLeftOut        = "left_out"
-	bpfVarLooks          = "looks"
-	bpfVarPauseBytes     = "pause_bytes"
-	bpfVarPausing        = "pausing"
-	bpfVarSelecting      = "selecting"
-	bpfVarUringOp        = "uring_op"
-	bpfVarWakeupBytes    = "wakeup_bytes"
+	bpfMapBuffers           = "buffers"
+	bpfMapClosings          = "closings"
+	bpfMapCounts            = "counts"
+	bpfMapEvents            = "events"
+	bpfMapGoCalls           = "go_calls"
+	bpfMapLongClosings      = "long_closings"
+	bpfMapLosses            = "losses"
+	bpfMapNotes             = "notes"
+	bpfMapNssSockets        = "nss_sockets"
+	bpfMapPaths             = "paths"
+	bpfMapPauses            = "pauses"
+	bpfMapProcs             = "procs"
+	bpfMapSyscalls          = "syscalls"
+	bpfMapSyscallsCompat    = "syscalls_compat"
+	bpfMapTalks             = "talks"
+	bpfMapTlsCalls          = "tls_calls"
+	bpfMapWalks             = "walks"
+	bpfProgProcessExec      = "process_exec"
+	bpfProgProcessExit      = "process_exit"
+	bpfProgProcessFork      = "process_fork"
+	bpfProgSysEnter         = "sys_enter"
+	bpfProgSysExit          = "sys_exit"
+	bpfProgTlsEnter         = "tls_enter"
+	bpfProgTlsEnterEx       = "tls_enter_ex"
+	bpfProgTlsFree          = "tls_free"
+	bpfProgTlsGoClose       = "tls_go_close"
+	bpfProgTlsGoEnter       = "tls_go_enter"
+	bpfProgTlsGoRead        = "tls_go_read"
+	bpfProgTlsGoWrite       = "tls_go_write"
+	bpfProgTlsNssClose      = "tls_nss_close"
+	bpfProgTlsNssEnter      = "tls_nss_enter"
+	bpfProgTlsNssEnterFlags = "tls_nss_enter_flags"
+	bpfProgTlsNssImport     = "tls_nss_import"
+	bpfProgTlsRead          = "tls_read"
+	bpfProgTlsWrite         = "tls_write"
+	bpfProgUringSubmit      = "uring_submit"
+	bpfVarAioOp             = "aio_op"
+	bpfVarAllSessions       = "all_sessions"
+	bpfVarContentBytes      = "content_bytes"
+	bpfVarEnvironment       = "environment"
+	bpfVarEpoch             = "epoch"
+	bpfVarHomeInode         = "home_inode"
+	bpfVarHomeIsMounted     = "home_is_mounted"
+	bpfVarHomeMount         = "home_mount"
+	bpfVarHomeMounts        = "home_mounts"
+	bpfVarHomeNamespace     = "home_namespace"
+	bpfVarHomeRoot          = "home_root"
+	bpfVarLeftOut           = "left_out"
+	bpfVarLooks             = "looks"
+	bpfVarPauseBytes        = "pause_bytes"
+	bpfVarPausing           = "pausing"
+	bpfVarSelecting         = "selecting"
+	bpfVarUringOp           = "uring_op"
+	bpfVarWakeupBytes       = "wakeup_bytes"
 )
 
 // loadBpf returns the embedded CollectionSpec for bpf.
@@ -104,17 +114,25 @@ type bpfSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfProgramSpecs struct {
-	ProcessExec *ebpf.ProgramSpec `ebpf:"process_exec"`
-	ProcessExit *ebpf.ProgramSpec `ebpf:"process_exit"`
-	ProcessFork *ebpf.ProgramSpec `ebpf:"process_fork"`
-	SysEnter    *ebpf.ProgramSpec `ebpf:"sys_enter"`
-	SysExit     *ebpf.ProgramSpec `ebpf:"sys_exit"`
-	TlsEnter    *ebpf.ProgramSpec `ebpf:"tls_enter"`
-	TlsEnterEx  *ebpf.ProgramSpec `ebpf:"tls_enter_ex"`
-	TlsFree     *ebpf.ProgramSpec `ebpf:"tls_free"`
-	TlsRead     *ebpf.ProgramSpec `ebpf:"tls_read"`
-	TlsWrite    *ebpf.ProgramSpec `ebpf:"tls_write"`
-	UringSubmit *ebpf.ProgramSpec `ebpf:"uring_submit"`
+	ProcessExec      *ebpf.ProgramSpec `ebpf:"process_exec"`
+	ProcessExit      *ebpf.ProgramSpec `ebpf:"process_exit"`
+	ProcessFork      *ebpf.ProgramSpec `ebpf:"process_fork"`
+	SysEnter         *ebpf.ProgramSpec `ebpf:"sys_enter"`
+	SysExit          *ebpf.ProgramSpec `ebpf:"sys_exit"`
+	TlsEnter         *ebpf.ProgramSpec `ebpf:"tls_enter"`
+	TlsEnterEx       *ebpf.ProgramSpec `ebpf:"tls_enter_ex"`
+	TlsFree          *ebpf.ProgramSpec `ebpf:"tls_free"`
+	TlsGoClose       *ebpf.ProgramSpec `ebpf:"tls_go_close"`
+	TlsGoEnter       *ebpf.ProgramSpec `ebpf:"tls_go_enter"`
+	TlsGoRead        *ebpf.ProgramSpec `ebpf:"tls_go_read"`
+	TlsGoWrite       *ebpf.ProgramSpec `ebpf:"tls_go_write"`
+	TlsNssClose      *ebpf.ProgramSpec `ebpf:"tls_nss_close"`
+	TlsNssEnter      *ebpf.ProgramSpec `ebpf:"tls_nss_enter"`
+	TlsNssEnterFlags *ebpf.ProgramSpec `ebpf:"tls_nss_enter_flags"`
+	TlsNssImport     *ebpf.ProgramSpec `ebpf:"tls_nss_import"`
+	TlsRead          *ebpf.ProgramSpec `ebpf:"tls_read"`
+	TlsWrite         *ebpf.ProgramSpec `ebpf:"tls_write"`
+	UringSubmit      *ebpf.ProgramSpec `ebpf:"uring_submit"`
 }
 
 // bpfMapSpecs contains maps before they are loaded into the kernel.
@@ -125,9 +143,11 @@ type bpfMapSpecs struct {
 	Closings       *ebpf.MapSpec `ebpf:"closings"`
 	Counts         *ebpf.MapSpec `ebpf:"counts"`
 	Events         *ebpf.MapSpec `ebpf:"events"`
+	GoCalls        *ebpf.MapSpec `ebpf:"go_calls"`
 	LongClosings   *ebpf.MapSpec `ebpf:"long_closings"`
 	Losses         *ebpf.MapSpec `ebpf:"losses"`
 	Notes          *ebpf.MapSpec `ebpf:"notes"`
+	NssSockets     *ebpf.MapSpec `ebpf:"nss_sockets"`
 	Paths          *ebpf.MapSpec `ebpf:"paths"`
 	Pauses         *ebpf.MapSpec `ebpf:"pauses"`
 	Procs          *ebpf.MapSpec `ebpf:"procs"`
@@ -186,9 +206,11 @@ type bpfMaps struct {
 	Closings       *ebpf.Map `ebpf:"closings"`
 	Counts         *ebpf.Map `ebpf:"counts"`
 	Events         *ebpf.Map `ebpf:"events"`
+	GoCalls        *ebpf.Map `ebpf:"go_calls"`
 	LongClosings   *ebpf.Map `ebpf:"long_closings"`
 	Losses         *ebpf.Map `ebpf:"losses"`
 	Notes          *ebpf.Map `ebpf:"notes"`
+	NssSockets     *ebpf.Map `ebpf:"nss_sockets"`
 	Paths          *ebpf.Map `ebpf:"paths"`
 	Pauses         *ebpf.Map `ebpf:"pauses"`
 	Procs          *ebpf.Map `ebpf:"procs"`
@@ -205,9 +227,11 @@ func (m *bpfMaps) Close() error {
 		m.Closings,
 		m.Counts,
 		m.Events,
+		m.GoCalls,
 		m.LongClosings,
 		m.Losses,
 		m.Notes,
+		m.NssSockets,
 		m.Paths,
 		m.Pauses,
 		m.Procs,
@@ -247,17 +271,25 @@ type bpfVariables struct {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfPrograms struct {
-	ProcessExec *ebpf.Program `ebpf:"process_exec"`
-	ProcessExit *ebpf.Program `ebpf:"process_exit"`
-	ProcessFork *ebpf.Program `ebpf:"process_fork"`
-	SysEnter    *ebpf.Program `ebpf:"sys_enter"`
-	SysExit     *ebpf.Program `ebpf:"sys_exit"`
-	TlsEnter    *ebpf.Program `ebpf:"tls_enter"`
-	TlsEnterEx  *ebpf.Program `ebpf:"tls_enter_ex"`
-	TlsFree     *ebpf.Program `ebpf:"tls_free"`
-	TlsRead     *ebpf.Program `ebpf:"tls_read"`
-	TlsWrite    *ebpf.Program `ebpf:"tls_write"`
-	UringSubmit *ebpf.Program `ebpf:"uring_submit"`
+	ProcessExec      *ebpf.Program `ebpf:"process_exec"`
+	ProcessExit      *ebpf.Program `ebpf:"process_exit"`
+	ProcessFork      *ebpf.Program `ebpf:"process_fork"`
+	SysEnter         *ebpf.Program `ebpf:"sys_enter"`
+	SysExit          *ebpf.Program `ebpf:"sys_exit"`
+	TlsEnter         *ebpf.Program `ebpf:"tls_enter"`
+	TlsEnterEx       *ebpf.Program `ebpf:"tls_enter_ex"`
+	TlsFree          *ebpf.Program `ebpf:"tls_free"`
+	TlsGoClose       *ebpf.Program `ebpf:"tls_go_close"`
+	TlsGoEnter       *ebpf.Program `ebpf:"tls_go_enter"`
+	TlsGoRead        *ebpf.Program `ebpf:"tls_go_read"`
+	TlsGoWrite       *ebpf.Program `ebpf:"tls_go_write"`
+	TlsNssClose      *ebpf.Program `ebpf:"tls_nss_close"`
+	TlsNssEnter      *ebpf.Program `ebpf:"tls_nss_enter"`
+	TlsNssEnterFlags *ebpf.Program `ebpf:"tls_nss_enter_flags"`
+	TlsNssImport     *ebpf.Program `ebpf:"tls_nss_import"`
+	TlsRead          *ebpf.Program `ebpf:"tls_read"`
+	TlsWrite         *ebpf.Program `ebpf:"tls_write"`
+	UringSubmit      *ebpf.Program `ebpf:"uring_submit"`
 }
 
 func (p *bpfPrograms) Close() error {
@@ -270,6 +302,14 @@ func (p *bpfPrograms) Close() error {
 		p.TlsEnter,
 		p.TlsEnterEx,
 		p.TlsFree,
+		p.TlsGoClose,
+		p.TlsGoEnter,
+		p.TlsGoRead,
+		p.TlsGoWrite,
+		p.TlsNssClose,
+		p.TlsNssEnter,
+		p.TlsNssEnterFlags,
+		p.TlsNssImport,
 		p.TlsRead,
 		p.TlsWrite,
 		p.UringSubmit,

@@ -26,7 +26,7 @@ const (
 )
 
 // connectionKey identifies a connection by the address of its struct sock, or by a process
-// and the address of its SSL.
+// and the address of what its library for TLS has of it.
 type connectionKey struct {
 	pid     uint32 // 0 for a struct sock
 	pointer uint64
@@ -55,12 +55,17 @@ type httpConnections struct {
 	used        *list.List // keys of connections, most recently used first
 	kept        int        // bytes, of all connections
 	lastID      uint64
-	// lastSocket is the socket that each thread used last. The thread's TLS runs over it.
+	// lastSocket is the socket that each thread used last. The thread's TLS runs over it, unless
+	// the kernel side knows the socket, which sockets has by its address.
 	lastSocket map[uint32]socketInfo
+	sockets    map[uint64]socketInfo
 }
 
 func newHTTPConnections() *httpConnections {
-	return &httpConnections{connections: map[connectionKey]*connection{}, used: list.New(), lastSocket: map[uint32]socketInfo{}}
+	return &httpConnections{
+		connections: map[connectionKey]*connection{}, used: list.New(),
+		lastSocket: map[uint32]socketInfo{}, sockets: map[uint64]socketInfo{},
+	}
 }
 
 // connection returns the connection with the key. It adds one if there is none.
@@ -116,7 +121,7 @@ func (h *httpConnections) ask(d *decoder, c *connection, q *parser.Question) {
 			c.isMissed = true
 		case a.Flow != nil:
 			f := flow
-			if f.Serving, f.Request, f.Response = a.Flow.Serving, a.Flow.Request, a.Flow.Response; f.Serving {
+			if f.Serving, f.Request, f.Response, f.SwitchedTo = a.Flow.Serving, a.Flow.Request, a.Flow.Response, a.Flow.Switched; f.Serving {
 				f.Server, f.Client = f.Client, f.Server
 			}
 			emit(&event.Event{Type: event.TypeHTTP, Time: f.Time, Data: &f})
@@ -226,7 +231,7 @@ func (h *httpConnections) copied(d *decoder, r *record, socket *socketInfo) {
 	}
 }
 
-// tls handles data that went through OpenSSL, and the end of an SSL.
+// tls handles data that went through a library for TLS, and the end of a connection there.
 func (h *httpConnections) tls(d *decoder, r *record) {
 	key := connectionKey{pid: r.pid, pointer: r.args[0]}
 	if r.op == tlsFreed {
@@ -240,10 +245,17 @@ func (h *httpConnections) tls(d *decoder, r *record) {
 	if len(r.messages) > 0 {
 		data = r.messages[0].data.body
 	}
+	// Go may use the address of an unused connection again.
+	if conn := h.connections[key]; conn != nil && r.args[2] != 0 && conn.socket.sock != 0 && conn.socket.sock != r.args[2] {
+		h.end(d, key, parser.Closed)
+	}
 	conn := h.connection(d, key)
 	conn.tls = true
-	// Without the transfers of sockets, the last one that the thread connected is a mere guess.
-	if conn.socket.sock == 0 && r.sessions&^d.withoutTransfers != 0 {
+	switch {
+	case conn.socket.sock != 0:
+	case r.flags&headerSocket != 0:
+		conn.socket = h.sockets[r.args[2]]
+	case r.sessions&^d.withoutTransfers != 0: // otherwise it would be a mere guess
 		conn.socket = h.lastSocket[r.tid]
 	}
 	conn.of(d, r)
@@ -256,6 +268,10 @@ func (h *httpConnections) remember(tid uint32, socket *socketInfo) {
 		clear(h.lastSocket)
 	}
 	h.lastSocket[tid] = *socket
+	if len(h.sockets) > maxConnections {
+		clear(h.sockets)
+	}
+	h.sockets[socket.sock] = *socket
 }
 
 // closed handles the close of a socket.

@@ -25,6 +25,7 @@ const (
 	headerCompat    = 1
 	headerTruncated = 2
 	headerTalk      = 4
+	headerSocket    = 8
 
 	headerSize = 136
 

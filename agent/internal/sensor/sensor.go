@@ -53,7 +53,7 @@ type Options struct {
 	// Environment says which variables of a program's environment an event keeps: see
 	// event.KeepVariables. "" keeps none.
 	Environment string
-	// TLS turns on reading the plaintext of OpenSSL connections.
+	// TLS turns on reading the plaintext of TLS in the programs' libraries.
 	TLS bool
 	// Clock dates events; nil: clock.System.
 	Clock *clock.Clock
@@ -251,8 +251,9 @@ type Watch struct {
 	slot     int
 	sink     func(*event.Event)
 	unparsed parser.Losses
-	filter   *selection.Filter // nil: the watch gets everything
-	leftOut  counts            // that filter knows, of those that the kernel side left out
+	filter   *selection.Filter  // nil: the watch gets everything
+	leftOut  counts             // that filter knows, of those that the kernel side left out
+	unseen   map[unseenTLS]bool // reported
 }
 
 // Watch starts to report the events in scope to sink, from one goroutine at a time. sink
@@ -276,7 +277,7 @@ func (s *Sensor) Watch(scope Scope, sink func(*event.Event)) (*Watch, error) {
 func (s *Sensor) watch(scope Scope, sink func(*event.Event)) (*Watch, *tlsProbes, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w := &Watch{sensor: s, scope: scope, slot: -1, sink: sink}
+	w := &Watch{sensor: s, scope: scope, slot: -1, sink: sink, unseen: map[unseenTLS]bool{}}
 	for i := range maxWatches {
 		if slot := (s.next + i) % maxWatches; s.watches[slot] == nil {
 			w.slot, s.next = slot, slot+1
@@ -366,6 +367,7 @@ func (w *Watch) Close() error {
 	if s.watches[w.slot] != w {
 		return nil // already closed
 	}
+	s.reportUnseen(time.Now())
 	s.reportLosses(time.Now())
 	if w.filter != nil {
 		w.reportLeftOut(time.Now())
@@ -607,6 +609,7 @@ func (s *Sensor) readBatch(rec *ringbuf.Record) bool {
 		err = s.reader.ReadInto(rec)
 	}
 	if now := time.Now(); now.Sub(s.polled) >= pollInterval {
+		s.reportUnseen(now)
 		s.reportLosses(now)
 		s.resumeLate()
 		// A process may be paused by a look at the ring that is older than the last resume.
@@ -644,7 +647,7 @@ func (s *Sensor) give(raw []byte) {
 	}
 	err := s.decoder.decode(raw, func(e *event.Event) {
 		if s.tls != nil {
-			s.tls.notice(e)
+			s.tls.notice(e, s.decoder.record.sessions)
 		}
 		s.send(e, s.decoder.record.sessions, len(raw))
 	})

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,24 +18,29 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 
 	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/inspect"
 	"ospulse/agent/internal/procfs"
 )
 
-// opensslFolders are where distributions keep libssl. Libraries there get their probes
-// before the first process maps them; others when a process maps them.
-var opensslFolders = []string{
-	"/lib/*/libssl.so*", "/usr/lib/*/libssl.so*", "/usr/lib/libssl.so*", "/usr/lib64/libssl.so*", "/lib64/libssl.so*",
-	"/usr/local/lib/libssl.so*", "/usr/local/lib64/libssl.so*", "/usr/local/ssl/lib*/libssl.so*",
-}
+// libraryFolders are where distributions keep libraries, and libraryNames those with TLS.
+// They get their probes before the first process maps them; others when a process maps them.
+//
+//nolint:gochecknoglobals // tables of constants
+var (
+	libraryFolders = []string{
+		"/lib/*", "/usr/lib/*", "/usr/lib", "/usr/lib64", "/lib64", "/usr/local/lib", "/usr/local/lib64", "/usr/local/ssl/lib*",
+	}
+	libraryNames = []string{"libssl.so*", "libssl3.so", "libgnutls.so*", "libnspr4.so"}
+)
 
-// Bounds of the search for OpenSSL.
+// Bounds of the search for libraries.
 const (
 	maxCandidates = 1024    // files that wait for inspection; beyond that, their processes wait
 	maxWaiting    = 1 << 16 // processes that wait to be searched
-	maxProbed     = 1024    // files with probes, each of which takes up to five descriptors
+	maxProbed     = 1024    // files with probes, each of which takes some descriptors
 	maxProbedUser = 256     // the same, for the processes of one user
 
 	// prepareTime is how long a watch waits for the probes in the machine's libraries
@@ -45,17 +51,16 @@ const (
 // fileID identifies a file by its inode, independent of its path.
 type fileID struct{ device, inode uint64 }
 
-// probedFile is a file with probes. It records what is needed to detect that the inode
-// number was reused or the file rewritten.
+// probedFile is a file with probes. While it has some, its inode number is not reused.
 type probedFile struct {
-	size, changed int64
-	user          int // whose process had it first; -1: the machine's
-	number        int // in the order in which they came
-	links         []link.Link
+	functions map[string][]uint64
+	user      int // whose process had it first; -1: the machine's
+	number    int // in the order in which they came
+	links     []link.Link
 }
 
-// tlsProbes are the uprobes in OpenSSL: in shared libraries, and in programs that link it
-// statically and still have their symbols. A file is inspected through a process's
+// tlsProbes are the uprobes in libraries for TLS: in shared ones, in programs that link them
+// statically and still have their symbols, and in programs of Go. A file is inspected through a process's
 // mapping, so it may be in another mount namespace, under another root, or deleted. The
 // helper process inspects it. Neither the reader of events nor the holder of the sensor's
 // lock waits for the helper.
@@ -63,9 +68,10 @@ type tlsProbes struct {
 	programs *bpfPrograms
 	helper   *inspect.Helper
 	log      *slog.Logger
-	urgent   chan candidate // libraries that have OpenSSL's name
+	urgent   chan candidate // libraries with the name of one for TLS
 	queue    chan candidate
 	wake     chan struct{} // holds a value if processes wait to be searched
+	own      fileID        // the agent's program, which needs no probes although it has Go's TLS
 	ctx      context.Context
 	cancel   context.CancelFunc
 	prepared chan struct{} // closed when the machine's libraries have their probes
@@ -74,6 +80,7 @@ type tlsProbes struct {
 	waiting sync.Mutex
 	pids    []int        // processes to search
 	isIn    map[int]bool // pids
+	unseen  []unseenFile // not taken yet
 
 	mu     sync.Mutex
 	probed map[fileID]*probedFile
@@ -81,10 +88,24 @@ type tlsProbes struct {
 	closed bool
 }
 
-// candidate is a file that may hold OpenSSL.
+// candidate is a file that may have TLS.
 type candidate struct {
 	pid   int      // 0: paths are the agent's
 	paths []string // possible paths, the most reliable first
+	use   use
+}
+
+// use says who runs or maps a file. The zero value: nobody yet.
+type use struct {
+	actor    event.Process
+	path     string // as the actor names the file
+	sessions uint64 // 0: unknown
+}
+
+// unseenFile is a file with TLS that the agent cannot read.
+type unseenFile struct {
+	use
+	file fileID
 }
 
 func newTLSProbes(programs *bpfPrograms, helper *inspect.Helper, log *slog.Logger) *tlsProbes {
@@ -93,6 +114,11 @@ func newTLSProbes(programs *bpfPrograms, helper *inspect.Helper, log *slog.Logge
 		urgent: make(chan candidate, maxCandidates), queue: make(chan candidate, maxCandidates), wake: make(chan struct{}, 1),
 		prepared: make(chan struct{}), done: make(chan struct{}),
 	}
+	var own unix.Stat_t
+	if err := unix.Stat("/proc/self/exe", &own); err != nil {
+		log.Warn("the agent's own TLS gets probes", "error", err)
+	}
+	p.own = fileID{unix.Mkdev(unix.Major(own.Dev), unix.Minor(own.Dev)), own.Ino}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	go p.run()
 	return p
@@ -102,10 +128,12 @@ func newTLSProbes(programs *bpfPrograms, helper *inspect.Helper, log *slog.Logge
 // While none are queued it searches the waiting processes. It ends with ctx.
 func (p *tlsProbes) run() {
 	defer close(p.done)
-	for _, pattern := range opensslFolders {
-		paths, _ := filepath.Glob(pattern) // it fails only for a malformed pattern
-		for _, path := range paths {
-			p.look(p.ctx, candidate{paths: []string{path}})
+	for _, folder := range libraryFolders {
+		for _, name := range libraryNames {
+			paths, _ := filepath.Glob(folder + "/" + name) // it fails only for a malformed pattern
+			for _, path := range paths {
+				p.look(p.ctx, candidate{paths: []string{path}})
+			}
 		}
 	}
 	close(p.prepared)
@@ -155,8 +183,8 @@ func (p *tlsProbes) close() error {
 	return closeLinks(links)
 }
 
-// Expect announces a program that is about to run, so that an OpenSSL linked into it gets
-// its probes before the first byte. Without it, the sensor finds the program only when it
+// Expect announces a program that is about to run, so that a library for TLS linked into it
+// gets its probes before the first byte. Without it, the sensor finds the program only when it
 // runs, which may be too late. The caller calls Expect after Watch.
 func (s *Sensor) Expect(path string) {
 	s.mu.Lock()
@@ -182,16 +210,16 @@ func (p *tlsProbes) expect(held []int) {
 		var paths []string
 		err := p.helper.Folder(ctx, pid, func(path string) { paths = append(paths, path) })
 		for _, path := range paths {
-			p.look(ctx, candidate{pid, []string{path}})
+			p.look(ctx, candidate{pid: pid, paths: []string{path}})
 		}
 		if err = errors.Join(err, ctx.Err()); err != nil {
-			p.log.Warn("not all files of a program were searched for OpenSSL before it runs", "pid", pid, "error", err)
+			p.log.Warn("not all files of a program were searched for TLS before it runs", "pid", pid, "error", err)
 		}
 	}
 }
 
-// notice queues files that an event shows being mapped or run.
-func (p *tlsProbes) notice(e *event.Event) {
+// notice queues files that an event of sessions shows being mapped or run.
+func (p *tlsProbes) notice(e *event.Event, sessions uint64) {
 	switch d := e.Data.(type) {
 	case *event.File:
 		const execute = 4 // PROT_EXEC
@@ -201,15 +229,19 @@ func (p *tlsProbes) notice(e *event.Event) {
 		page := uint64(os.Getpagesize())
 		begin := uint64(d.Result.Return)
 		end := begin + (d.Result.Args[1]+page-1)&^(page-1)
-		c := candidate{d.Actor.PID, []string{mapFile(d.Actor.PID, fmt.Sprintf("%x-%x", begin, end)), rooted(d.Actor.PID, d.Path)}}
-		// A library with OpenSSL's name takes precedence: the process is about to use it.
-		if strings.Contains(filepath.Base(d.Path), "ssl") {
+		c := candidate{
+			d.Actor.PID, []string{mapFile(d.Actor.PID, fmt.Sprintf("%x-%x", begin, end)), rooted(d.Actor.PID, d.Path)},
+			use{d.Actor, d.Path, sessions},
+		}
+		// A library with such a name takes precedence: the process is about to use it.
+		name := filepath.Base(d.Path)
+		if strings.Contains(name, "ssl") || strings.Contains(name, "gnutls") || strings.Contains(name, "nspr") {
 			p.add(p.urgent, c)
 			return
 		}
 		p.add(p.queue, c)
 	case *event.Creation:
-		p.add(p.queue, candidate{d.New.PID, []string{fmt.Sprintf("/proc/%d/exe", d.New.PID)}})
+		p.add(p.queue, candidate{d.New.PID, []string{fmt.Sprintf("/proc/%d/exe", d.New.PID)}, use{d.New, d.ImagePath, sessions}})
 	}
 }
 
@@ -267,7 +299,8 @@ func (p *tlsProbes) next() (int, bool) {
 func (p *tlsProbes) goThrough(pid int) {
 	var files []candidate
 	err := p.helper.Mapped(p.ctx, pid, func(addresses, path string) {
-		files = append(files, candidate{pid, []string{mapFile(pid, addresses), rooted(pid, path)}})
+		actor := event.Process{PID: pid, Name: nameOfProcess(uint32(pid))}
+		files = append(files, candidate{pid, []string{mapFile(pid, addresses), rooted(pid, path)}, use{actor: actor, path: path}})
 	})
 	p.complain(err, fmt.Sprintf("process %d", pid))
 	for _, c := range files {
@@ -278,15 +311,18 @@ func (p *tlsProbes) goThrough(pid int) {
 	}
 }
 
-// look inspects a file, and puts probes into it if it holds OpenSSL.
+// look inspects a file, and puts probes into it if it has functions for TLS.
 func (p *tlsProbes) look(ctx context.Context, c candidate) {
-	file, handle, err := p.helper.OpenSSL(ctx, c.pid, c.paths...)
+	file, handle, err := p.helper.TLS(ctx, c.pid, c.paths...)
 	if err != nil {
 		p.complain(err, c.paths[0])
 		return
 	}
 	if handle == nil {
-		return // it does not hold OpenSSL
+		if file.IsUnseen && c.use.path != "" {
+			p.addUnseen(unseenFile{c.use, fileID{file.Device, file.Inode}})
+		}
+		return
 	}
 	defer handle.Close()
 	user := -1
@@ -299,20 +335,73 @@ func (p *tlsProbes) look(ctx context.Context, c candidate) {
 		return
 	}
 	id := fileID{file.Device, file.Inode}
+	if id == p.own {
+		return
+	}
 	if before := p.probed[id]; before != nil {
-		if before.size == file.Size && before.changed == file.Changed {
+		// A file that was rewritten has other functions. One that was removed or renamed keeps
+		// its probes, or a call in progress would be missed.
+		if len(before.links) > 0 && maps.EqualFunc(before.functions, file.Functions, slices.Equal) {
 			return
 		}
 		p.forget(id)
 	}
 	p.makeRoom(user)
 	p.count++
-	probed := &probedFile{size: file.Size, changed: file.Changed, user: user, number: p.count}
+	probed := &probedFile{functions: file.Functions, user: user, number: p.count}
 	// The inspected file gets the probes, even if its path changes meanwhile.
-	if probed.links, err = p.attach(fmt.Sprintf("/proc/self/fd/%d", handle.Fd()), file.OpenSSL); err != nil {
+	if probed.links, err = p.attach(fmt.Sprintf("/proc/self/fd/%d", handle.Fd()), file.Functions); err != nil {
 		p.log.Warn("cannot put TLS probes into a program or library", "path", c.paths[len(c.paths)-1], "error", err)
 	}
 	p.probed[id] = probed
+}
+
+// addUnseen adds a file to those that takeUnseen returns.
+func (p *tlsProbes) addUnseen(f unseenFile) {
+	p.waiting.Lock()
+	defer p.waiting.Unlock()
+	if len(p.unseen) < maxCandidates {
+		p.unseen = append(p.unseen, f)
+	}
+}
+
+// takeUnseen returns the files with TLS that the agent cannot read, found since the last call.
+func (p *tlsProbes) takeUnseen() []unseenFile {
+	p.waiting.Lock()
+	defer p.waiting.Unlock()
+	taken := p.unseen
+	p.unseen = nil
+	return taken
+}
+
+// unseenTLS is what a watch reports once: a file with TLS in a program.
+type unseenTLS struct {
+	file    fileID
+	program string
+}
+
+// reportUnseen reports files with TLS that the agent cannot read.
+func (s *Sensor) reportUnseen(now time.Time) {
+	if s.tls == nil {
+		return
+	}
+	for _, f := range s.tls.takeUnseen() {
+		e := &event.Event{Type: event.TypeUnseenTLS, Time: now, Data: &event.UnseenTLS{Actor: f.actor, Path: f.path}}
+		key := unseenTLS{f.file, f.actor.Name}
+		for slot, w := range &s.watches {
+			if w == nil || w.unseen[key] || len(w.unseen) >= maxCandidates {
+				continue
+			}
+			isIn := f.sessions>>slot&1 != 0
+			if f.sessions == 0 {
+				isIn, _ = w.Has(f.actor.PID) // a process of which nothing is known is in no watch
+			}
+			if isIn {
+				w.unseen[key] = true
+				s.send(e, 1<<slot, 0)
+			}
+		}
+	}
 }
 
 // complain logs why a file or process was not inspected: as a warning if the inspection
@@ -361,7 +450,7 @@ func (p *tlsProbes) forget(id fileID) {
 
 // attach puts probes into a file. Linux 6.6 and newer attaches all functions of a program
 // at once, and removes them quickly.
-func (p *tlsProbes) attach(path string, offsets map[string]uint64) (links []link.Link, err error) {
+func (p *tlsProbes) attach(path string, offsets map[string][]uint64) (links []link.Link, err error) {
 	executable, err := link.OpenExecutable(path)
 	if err != nil {
 		return nil, fmt.Errorf("open: %w", err)
@@ -374,17 +463,23 @@ func (p *tlsProbes) attach(path string, offsets map[string]uint64) (links []link
 	}{
 		// The return probe comes before the entry probe, so that a call is read whole or
 		// not at all.
-		{p.programs.TlsRead, true, []string{"SSL_read", "SSL_read_ex"}},
-		{p.programs.TlsWrite, true, []string{"SSL_write", "SSL_write_ex"}},
-		{p.programs.TlsEnter, false, []string{"SSL_read", "SSL_write"}},
+		{p.programs.TlsRead, true, []string{"SSL_read", "SSL_read_ex", "gnutls_record_recv", "PR_Read", "PR_Recv"}},
+		{p.programs.TlsWrite, true, []string{"SSL_write", "SSL_write_ex", "gnutls_record_send", "PR_Write", "PR_Send"}},
+		{p.programs.TlsGoRead, false, []string{inspect.GoReadReturns}},
+		{p.programs.TlsEnter, false, []string{"SSL_read", "SSL_write", "gnutls_record_recv", "gnutls_record_send"}},
 		{p.programs.TlsEnterEx, false, []string{"SSL_read_ex", "SSL_write_ex"}},
-		{p.programs.TlsFree, false, []string{"SSL_free"}},
+		{p.programs.TlsNssEnter, false, []string{"PR_Read", "PR_Write"}},
+		{p.programs.TlsNssEnterFlags, false, []string{"PR_Recv", "PR_Send"}},
+		{p.programs.TlsNssImport, true, []string{"SSL_ImportFD"}},
+		{p.programs.TlsGoEnter, false, []string{inspect.GoRead}},
+		{p.programs.TlsGoWrite, false, []string{inspect.GoWrite}},
+		{p.programs.TlsFree, false, []string{"SSL_free", "gnutls_deinit"}},
+		{p.programs.TlsNssClose, false, []string{"PR_Close"}},
+		{p.programs.TlsGoClose, false, []string{inspect.GoClose}},
 	} {
 		var at []uint64
 		for _, function := range probe.functions {
-			if offset, ok := offsets[function]; ok {
-				at = append(at, offset)
-			}
+			at = append(at, offsets[function]...)
 		}
 		if len(at) == 0 {
 			continue

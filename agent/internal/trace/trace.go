@@ -60,7 +60,7 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	flags.IntVar(&s.content, "content", 256, "how many `bytes` to keep of the data that a call reads or writes")
 	flags.IntVar(&s.ringMiB, "ring", 16, "`MiB` of the buffer between kernel and agent, a power of two")
 	flags.StringVar(&s.output, "o", "", "write events to `file` instead of standard output")
-	flags.BoolVar(&s.tls, "tls", true, "read data that passes through OpenSSL")
+	flags.BoolVar(&s.tls, "tls", true, "read data that passes through libraries for TLS")
 	flags.BoolVar(&s.packets, "packets", false, "capture the command's packets too")
 	flags.Func("leave-out", "`classes` of events to leave out, separated by commas: "+strings.Join(selection.Classes(), ", "), s.what.SetLeaveOut)
 	flags.Func("only-paths", "`paths` outside of which to leave out the events of files, separated by colons", s.what.SetOnlyPaths)

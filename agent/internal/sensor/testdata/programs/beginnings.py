@@ -60,5 +60,5 @@ whole(b"GET /old\r\n", answer=(b"HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n",
 # not HTTP
 whole(b"EHLO GET HTTP there\r\n", answer=(b"220 mail ESMTP\r\n", b"250 GET / HTTP/1.1\r\n"))
 whole(b"\x16\x03\x01GET / HTTP/1.1\r\n\r\n", answer=(b"\x16\x03\x03HTTP/1.1 200 OK\r\n\r\n",))
-whole(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", answer=(b"\0\0\0\4\0\0\0\0\0",))
+whole(b"PRI * HTTP/3.0\r\n\r\nSM\r\n\r\n", answer=(b"\0\0\0\4\0\0\0\0\0",))
 whole(b"OPTIONS rtsp://a RTSP/1.0\r\n\r\n", answer=(b"RTSP/1.0 200 OK\r\n\r\n",))

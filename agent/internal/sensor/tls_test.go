@@ -11,18 +11,18 @@ import (
 	"ospulse/agent/internal/inspect"
 )
 
-// TestOpenSSLOffsets compares the offsets of inspect.OpenSSL with those of debug/elf, in a
-// library and in a program with OpenSSL linked in.
-func TestOpenSSLOffsets(t *testing.T) {
+// TestTLSOffsets compares the offsets of inspect.TLS with those of debug/elf, in a library and
+// in a program with OpenSSL linked in.
+func TestTLSOffsets(t *testing.T) {
 	dir, library := tlsPrograms(t)
 	for path, want := range map[string]int{library: 5, dir + "/static": 5, dir + "/dynamic": 0, "/bin/true": 0} {
 		raw, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		offsets, err := inspect.OpenSSL(bytes.NewReader(raw))
-		if err != nil || len(offsets) != want {
-			t.Errorf("%s: %d functions, %v; want %d", path, len(offsets), err, want)
+		found, err := inspect.TLS(bytes.NewReader(raw))
+		if err != nil || len(found.Functions) != want || found.IsUnseen {
+			t.Errorf("%s: %v, %v; want %d functions", path, found, err, want)
 		}
 		file, err := elf.NewFile(bytes.NewReader(raw))
 		if err != nil {
@@ -31,13 +31,13 @@ func TestOpenSSLOffsets(t *testing.T) {
 		dynamic, _ := file.DynamicSymbols() // one of the tables may be missing
 		static, _ := file.Symbols()
 		for _, symbol := range append(dynamic, static...) {
-			offset, ok := offsets[symbol.Name]
+			offsets, ok := found.Functions[symbol.Name]
 			if !ok || symbol.Section == elf.SHN_UNDEF {
 				continue
 			}
 			text := file.Section(".text")
-			if want := symbol.Value - text.Addr + text.Offset; offset != want {
-				t.Errorf("%s: %s is at %#x, want %#x", path, symbol.Name, offset, want)
+			if want := symbol.Value - text.Addr + text.Offset; len(offsets) != 1 || offsets[0] != want {
+				t.Errorf("%s: %s is at %#x, want %#x", path, symbol.Name, offsets, want)
 			}
 		}
 	}
