@@ -45,7 +45,7 @@ const usage = `OS-Pulse backend: keeps every event that agents see programs do.
 Usage: ospulse-backend [--env FILE]
        ospulse-backend --help | --version
        ospulse-backend [--env FILE] --check-config
-       ospulse-backend doctor
+       ospulse-backend doctor | health
        ospulse-backend backup FILE
        ospulse-backend restore [--verify] FILE
        ospulse-backend spool list | export | retry [ID …] | drain DIR
@@ -58,6 +58,7 @@ It is configured by environment variables, also from a file .env in the working
 directory; .env.example lists them all. --env FILE names another file, and goes before
 the command. --check-config checks the settings and starts nothing. Without any settings
 the backend listens on http://127.0.0.1:3003 and keeps everything in the folder data.
+health fails unless the backend with these settings answers.
 `
 
 // Run runs the backend, or the subcommand that args name. It returns nil when ctx ends
@@ -75,7 +76,7 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdout 
 		return err
 	case err != nil:
 		return fmt.Errorf("%w; see --help", err)
-	case flags.NArg() > 0 && !slices.Contains([]string{"doctor", "backup", "restore", "spool", "seal", "unseal", "expire", "vacuum", "rules"}, flags.Arg(0)):
+	case flags.NArg() > 0 && !slices.Contains([]string{"doctor", "health", "backup", "restore", "spool", "seal", "unseal", "expire", "vacuum", "rules"}, flags.Arg(0)):
 		return fmt.Errorf("unexpected argument %q; see --help", flags.Arg(0))
 	case *showVersion:
 		_, err := fmt.Fprintln(stdout, BuildVersion())
@@ -101,6 +102,8 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	switch args := flags.Args(); flags.Arg(0) {
 	case "doctor":
 		return runDoctor(ctx, args[1:], cfg, stdout)
+	case "health":
+		return runHealth(ctx, cfg)
 	case "backup":
 		return runBackup(ctx, args[1:], cfg, stdout, os.Stderr)
 	case "restore":

@@ -14,9 +14,11 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -96,11 +98,7 @@ func (d *doctor) fault(what, format string, args ...any) {
 func (d *doctor) checkBackend(ctx context.Context) {
 	const what = "backend"
 	d.ok(what, "%s, version %s, settings are correct", d.cfg.Addr(), BuildVersion())
-	host := string(d.cfg.Host)
-	if address := net.ParseIP(host); address != nil && address.IsUnspecified() {
-		host = "localhost"
-	}
-	response, err := get(ctx, "http://"+net.JoinHostPort(host, fmt.Sprint(d.cfg.Port))+"/readyz")
+	response, err := get(ctx, ownURL(d.cfg)+"/readyz")
 	if err != nil {
 		d.warn(what, "it does not run: %v", err)
 		return
@@ -121,6 +119,34 @@ func (d *doctor) checkBackend(ctx context.Context) {
 	} else {
 		d.fault(what, "it runs and is not ready")
 	}
+}
+
+// ownURL returns the URL of the backend that has these settings, for this machine.
+func ownURL(cfg config.Config) string {
+	host := string(cfg.Host)
+	if address, err := netip.ParseAddr(host); err == nil && address.IsUnspecified() {
+		host = "127.0.0.1" // also of a machine without DNS
+		if address.Is6() {
+			host = "::1"
+		}
+	}
+	return "http://" + net.JoinHostPort(host, strconv.Itoa(cfg.Port))
+}
+
+// runHealth runs the subcommand health: it returns an error unless the backend answers. It
+// is for supervisors in containers, which have no other program.
+func runHealth(ctx context.Context, cfg config.Config) error {
+	ctx, cancel := context.WithTimeout(ctx, doctorPatience)
+	defer cancel()
+	response, err := get(ctx, ownURL(cfg)+"/healthz")
+	if err != nil {
+		return fmt.Errorf("the backend does not answer: %w", err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("the backend answers %s", response.Status)
+	}
+	return nil
 }
 
 // get makes a request without the proxies of the environment. Unlike the backend's own

@@ -44,7 +44,12 @@ func TestDoctor(t *testing.T) {
 			want(err, out, "ok PostgreSQL ", "warning a commit is weak: fsync is off")
 		}
 
+		mustRun(t, env, "health")
+
 		b.stop()
+		if _, err := runProgram(t, env, "health"); err == nil || !strings.Contains(err.Error(), "does not answer") {
+			t.Errorf("health of a stopped backend: %v", err)
+		}
 		env["MIN_FREE_MB"] = "1073741824"
 		out, err = runProgram(t, env, "doctor")
 		if err == nil || err.Error() != "doctor found 1 faults" {
