@@ -50,13 +50,15 @@ says() { # text, command...
 }
 
 target=linux/$(go env GOARCH)
-step "build version 0.0.0, and the packages of this checkout"
+old=0.0.0~0 # older than every version
+step "build version $old, and the packages of this checkout"
 release() { go -C tools run ./release -targets "$target" "$@"; }
-release -version 0.0.0
+release -version $old
 mkdir "$work/old"
 mv dist/*.deb "$work/old/"
 release
 new=$(dpkg-deb -f dist/ospulse-backend_*.deb Version)
+dpkg --compare-versions $old-1 lt "$new" || fail "$new is not newer than $old"
 
 step "checksums and lintian"
 (cd dist && holds sha256sum --quiet -c SHA256SUMS)
@@ -82,9 +84,9 @@ backend=http://127.0.0.1:3003 agent=http://127.0.0.1:7000 env=/etc/ospulse/backe
 running() { ask $backend/healthz && says "\"$1\"" ask $backend/api/health; } # version
 stored() { says '"from the old version"' ask $backend/api/sessions/unassigned/events; }
 
-step "install the backend 0.0.0: it starts as its own user, and logs to the journal"
+step "install the backend $old: it starts as its own user, and logs to the journal"
 install backend old
-eventually running 0.0.0
+eventually running $old
 pid=$(inside systemctl show -P MainPID ospulse-backend)
 [ "$(inside stat -c %U "/proc/$pid")" = ospulse ] || fail "the backend runs as $(inside stat -c %U "/proc/$pid")"
 [ "$(inside stat -c '%U %a' $env /var/lib/ospulse | paste -sd ' ')" = "root 640 ospulse 700" ] || fail "owners: $(inside stat -c '%U %a' $env /var/lib/ospulse)"

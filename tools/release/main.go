@@ -18,7 +18,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -30,12 +29,10 @@ import (
 const allTargets = "linux/amd64,linux/arm64,windows/amd64,darwin/amd64,darwin/arm64"
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
 	version := flag.String("version", "", "the version; the default is from git describe")
 	targets := flag.String("targets", allTargets, "the systems, as GOOS/GOARCH, separated by commas")
 	flag.Parse()
-	if err := run(ctx, *version, strings.Split(*targets, ",")); err != nil {
+	if err := run(context.Background(), *version, strings.Split(*targets, ",")); err != nil {
 		fmt.Fprintln(os.Stderr, "release:", err)
 		os.Exit(1)
 	}
@@ -55,16 +52,15 @@ var programs = []program{
 
 // releaser makes one release.
 type releaser struct {
-	ctx        context.Context //nolint:containedctx // of the whole program
-	root       string          // the repository
+	root       string // the repository
 	version    string
 	maintainer string
 	made       time.Time // the time in all files: of the commit, or SOURCE_DATE_EPOCH
 }
 
 func run(ctx context.Context, version string, targets []string) error {
-	r := &releaser{ctx: ctx, version: version}
-	if err := r.describe(); err != nil {
+	r := &releaser{version: version}
+	if err := r.describe(ctx); err != nil {
 		return err
 	}
 	dist := r.path("dist")
@@ -72,7 +68,7 @@ func run(ctx context.Context, version string, targets []string) error {
 		return err
 	}
 	for _, target := range targets {
-		if err := r.build(target); err != nil {
+		if err := r.build(ctx, target); err != nil {
 			return err
 		}
 	}
@@ -80,7 +76,7 @@ func run(ctx context.Context, version string, targets []string) error {
 		return err
 	}
 	for _, target := range targets {
-		if err := errors.Join(r.archive(target), r.pack(target)); err != nil {
+		if err := errors.Join(r.archive(target), r.pack(ctx, target)); err != nil {
 			return err
 		}
 	}
@@ -93,13 +89,13 @@ func run(ctx context.Context, version string, targets []string) error {
 func (r *releaser) path(name string) string { return filepath.Join(r.root, filepath.FromSlash(name)) }
 
 // describe finds the repository, the version, the time and the maintainer.
-func (r *releaser) describe() error {
-	root, err := r.git("rev-parse", "--show-toplevel")
+func (r *releaser) describe(ctx context.Context) error {
+	root, err := r.git(ctx, "rev-parse", "--show-toplevel")
 	if err != nil {
 		return err
 	}
 	r.root = root
-	commit, err := r.git("log", "-1", "--format=%ct %h %an <%ae>")
+	commit, err := r.git(ctx, "log", "-1", "--format=%ct %h %an <%ae>")
 	if err != nil {
 		return err
 	}
@@ -117,11 +113,14 @@ func (r *releaser) describe() error {
 		r.maintainer = author
 	}
 	if r.version == "" {
-		described, err := r.git("describe", "--tags", "--match", "v[0-9]*")
+		described, err := r.git(ctx, "describe", "--tags", "--match", "v[0-9]*")
 		if err != nil { // there is no release yet
 			described = "v0.0.0-git" + r.made.Format("20060102150405") + "." + hash
 		}
 		r.version = packageVersion(described)
+		if changes, err := r.git(ctx, "status", "--porcelain"); err != nil || changes != "" {
+			r.version += "+dirty"
+		}
 	}
 	return nil
 }
@@ -136,8 +135,8 @@ func packageVersion(described string) string {
 	return strings.Replace(version, "-", "~", 1)
 }
 
-func (r *releaser) git(args ...string) (string, error) {
-	out, err := exec.CommandContext(r.ctx, "git", append([]string{"-C", filepath.Join(r.root, ".")}, args...)...).Output()
+func (r *releaser) git(ctx context.Context, args ...string) (string, error) {
+	out, err := exec.CommandContext(ctx, "git", args...).Output()
 	if err != nil {
 		return "", fmt.Errorf("git %s: %w", args[0], err)
 	}
@@ -145,8 +144,8 @@ func (r *releaser) git(args ...string) (string, error) {
 }
 
 // do runs a command in the repository.
-func (r *releaser) do(env []string, name string, args ...string) error {
-	cmd := exec.CommandContext(r.ctx, name, args...)
+func (r *releaser) do(ctx context.Context, env []string, name string, args ...string) error {
+	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = r.root, os.Stderr, os.Stderr
 	cmd.Env = append(os.Environ(), env...)
 	if err := cmd.Run(); err != nil {
@@ -174,14 +173,14 @@ func built(target, name string) string {
 }
 
 // build builds the programs for a target.
-func (r *releaser) build(target string) error {
+func (r *releaser) build(ctx context.Context, target string) error {
 	goos, goarch, ok := strings.Cut(target, "/")
 	if !ok {
 		return fmt.Errorf("the target %q is not GOOS/GOARCH", target)
 	}
 	for _, p := range programsFor(target) {
 		fmt.Fprintln(os.Stderr, "release: build", p.name, r.version, "for", target)
-		err := r.do([]string{"CGO_ENABLED=0", "GOOS=" + goos, "GOARCH=" + goarch}, "go", "build", "-trimpath", "-buildvcs=false",
+		err := r.do(ctx, []string{"CGO_ENABLED=0", "GOOS=" + goos, "GOARCH=" + goarch}, "go", "build", "-trimpath", "-buildvcs=false",
 			"-ldflags", "-s -w -X "+p.variable+"="+r.version, "-o", built(target, p.name), p.pkg)
 		if err != nil {
 			return err
@@ -204,7 +203,7 @@ func (r *releaser) writeChangelog() error {
 }
 
 // pack makes the packages for a target that has any.
-func (r *releaser) pack(target string) error {
+func (r *releaser) pack(ctx context.Context, target string) error {
 	goos, goarch, _ := strings.Cut(target, "/")
 	if goos != "linux" {
 		return nil
@@ -216,7 +215,7 @@ func (r *releaser) pack(target string) error {
 	for _, p := range programsFor(target) {
 		for _, format := range []string{"deb", "rpm"} {
 			config := "packaging/" + strings.TrimPrefix(p.name, "ospulse-") + "/nfpm.yaml"
-			if err := r.do(env, "go", "tool", "-modfile=packaging/go.mod", "nfpm", "package", "--config", config, "--packager", format, "--target", "dist/"); err != nil {
+			if err := r.do(ctx, env, "go", "tool", "-modfile=packaging/go.mod", "nfpm", "package", "--config", config, "--packager", format, "--target", "dist/"); err != nil {
 				return err
 			}
 		}
