@@ -21,6 +21,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"ospulse/internal/agentclient"
 	"ospulse/internal/config"
@@ -81,7 +82,12 @@ type doctor struct {
 }
 
 func (d *doctor) say(level, what, format string, args ...any) {
-	text := strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", " ")
+	text := strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) { // of an agent or a server
+			return ' '
+		}
+		return r
+	}, fmt.Sprintf(format, args...))
 	_, err := fmt.Fprintf(d.out, "%-8s %-12s %s\n", level, what, text)
 	d.err = cmp.Or(d.err, err)
 }
@@ -196,8 +202,11 @@ func (d *doctor) checkFolder(context.Context) {
 // checkDatabase checks the database, and lists the agents that it knows.
 func (d *doctor) checkDatabase(ctx context.Context) {
 	const what = "database"
-	if err := needDatabase(d.cfg); err != nil {
+	if err := needDatabase(d.cfg); errors.Is(err, fs.ErrNotExist) {
 		d.warn(what, "there is none yet: the first start of the backend creates it")
+		return
+	} else if err != nil {
+		d.fault(what, "%v", err)
 		return
 	}
 	cfg := d.cfg

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"gorm.io/gorm"
 )
 
@@ -34,6 +35,21 @@ func (*sqliteDialect) diagnose(conn *gorm.DB, _ int) (d Diagnosis, err error) {
 		d.Warnings = append(d.Warnings, "most of the file is free space: stop the backend, and run ospulse-backend vacuum")
 	}
 	return d, err
+}
+
+// encryptionWarning says what is wrong with the encryption of a connection; "" for nothing,
+// and for a server on this machine.
+func encryptionWarning(config *pgconn.Config, encrypted bool) string {
+	const remedy = ": set sslmode=verify-full in DATABASE_URL"
+	switch t := config.TLSConfig; {
+	case isLocal(config.Host):
+		return ""
+	case !encrypted:
+		return "the connection is not encrypted" + remedy
+	case t == nil || t.InsecureSkipVerify && t.VerifyPeerCertificate == nil:
+		return "the server's certificate is not checked" + remedy
+	}
+	return ""
 }
 
 // isLocal reports whether a connection to a host of DATABASE_URL stays on this machine. A
@@ -68,10 +84,7 @@ func (p *postgresDialect) diagnose(conn *gorm.DB, poolSize int) (d Diagnosis, er
 	warn(s.Autovacuum != "on", "autovacuum is off, and the tables grow without end: set autovacuum = on")
 	warn(s.StatementTimeout != "0", "statement_timeout is "+s.StatementTimeout+" and ends upgrades and long exports: ALTER ROLE … SET statement_timeout = 0")
 	warn(poolSize+ingestConnections > s.Connections, fmt.Sprintf("this backend opens up to %d connections: lower DATABASE_POOL_SIZE, or raise max_connections", poolSize+ingestConnections))
-	if host := p.config.Host; !isLocal(host) {
-		verified := p.config.TLSConfig != nil && (!p.config.TLSConfig.InsecureSkipVerify || p.config.TLSConfig.VerifyPeerCertificate != nil)
-		warn(!s.Encrypted, "the connection is not encrypted: set sslmode=verify-full in DATABASE_URL")
-		warn(s.Encrypted && !verified, "the server's certificate is not checked: set sslmode=verify-full in DATABASE_URL")
-	}
+	warning := encryptionWarning(&p.config.Config, s.Encrypted)
+	warn(warning != "", warning)
 	return d, nil
 }

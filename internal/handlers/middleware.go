@@ -74,12 +74,12 @@ func requestID(c *echo.Context) string {
 	return c.Response().Header().Get(echo.HeaderXRequestID)
 }
 
-// routine are the requests that programs repeat while nothing happens: heartbeats of agents,
-// and the probes of supervisors, proxies and dashboards.
-var routine = []string{"/healthz", "/readyz", "/metrics", "/api/health", "/api/events/health", "/api/agents/heartbeat"}
+// idlePaths are the routes that programs request again and again while nothing happens:
+// heartbeats of agents, and the probes of supervisors, proxies and dashboards.
+var idlePaths = []string{"/healthz", "/readyz", "/metrics", "/api/health", "/api/events/health", "/api/agents/heartbeat"}
 
 // logRequests logs one line per request, without data of the body. The level is debug for
-// routine requests that succeed, and info for all others. It writes the error answers
+// idlePaths if they succeed, and info for all others. It writes the error answers
 // itself, so that the line has their status.
 func logRequests(log *slog.Logger) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
@@ -97,7 +97,7 @@ func logRequests(log *slog.Logger) echo.MiddlewareFunc {
 			}
 			path := request.URL.Path
 			level := slog.LevelInfo
-			if status < http.StatusBadRequest && slices.Contains(routine, c.Path()) {
+			if status < http.StatusBadRequest && slices.Contains(idlePaths, c.Path()) {
 				level = slog.LevelDebug
 			}
 			log.LogAttrs(request.Context(), level, "request",
