@@ -12,9 +12,9 @@ done
 [ "$(id -u)" = 0 ] || { echo "test.sh needs root" >&2; exit 1; }
 
 work=$(mktemp -d)
-leader=
+nspawn= leader=
 finish() {
-	if [ -n "$leader" ]; then
+	if [ -n "$nspawn" ]; then
 		kill "$nspawn" 2>/dev/null || true
 		wait "$nspawn" 2>/dev/null || true
 	fi
