@@ -42,10 +42,10 @@ DEADCODE = $(NOCGO) $(GO) tool -modfile=tools/go.mod deadcode
 GOFMT   = "$$($(GO) env GOROOT)/bin/gofmt"
 GOFILES = find . -name '*.go' ! -path './.git/*' ! -path './web/node_modules/*'
 
-.PHONY: help run build web web-dev web-types test test-go test-e2e test-web model torture bench bench-agent bench-web screenshots lint fmt fuzz clean
+.PHONY: help run build packages test-packages web web-dev web-types test test-go test-e2e test-web model torture bench bench-agent bench-web screenshots lint fmt fuzz clean
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s  %s\n", $$1, $$2 }' Makefile
 
 run: ## Start the backend on port 3003, and on Linux the agent beside it
 	GO="$(GO)" tools/run.sh
@@ -53,6 +53,13 @@ run: ## Start the backend on port 3003, and on Linux the agent beside it
 build: ## Build ./ospulse-backend and ./ospulse-agent
 	$(NOCGO) $(GO) build -trimpath -ldflags "-s -w" -o ospulse-backend main.go
 	$(NOCGO) $(GO) build -trimpath -ldflags "-s -w" -o ospulse-agent ./agent
+
+# VERSION is that of git describe, and TARGETS all systems, unless they are given.
+packages: ## Build packages, archives, SBOMs and checksums of a release in dist (VERSION, TARGETS)
+	$(GO) -C tools run ./release $(if $(VERSION),-version $(VERSION)) $(if $(TARGETS),-targets $(TARGETS))
+
+test-packages: ## Install, upgrade and remove the packages in a fresh Debian, as root (minutes)
+	packaging/test.sh
 
 web: $(MODULES) ## Build the dashboard into web/dist, which is committed
 	cd web && npm run build
@@ -141,3 +148,4 @@ fuzz: ## Run every fuzz target for FUZZTIME (30s)
 
 clean: ## Remove what was built; recorded data stays
 	rm -f ospulse-backend ospulse-backend.exe ospulse-agent coverage.out ./*.test
+	rm -rf dist

@@ -65,7 +65,7 @@ for client, other in [pair() for _ in range(100)]:
 // unitMemory returns the MemoryMax of the unit for systemd in bytes.
 func unitMemory(t *testing.T) int64 {
 	t.Helper()
-	unit, err := os.ReadFile("../packaging/ospulse-agent.service")
+	unit, err := os.ReadFile("../../packaging/agent/ospulse-agent.service")
 	if err != nil {
 		t.Fatal(err)
 	}

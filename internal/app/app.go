@@ -4,6 +4,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -42,7 +43,10 @@ func Main() int {
 
 const usage = `OS-Pulse backend: keeps every event that agents see programs do.
 
-Usage: ospulse-backend [--help] [--version]
+Usage: ospulse-backend [--env FILE]
+       ospulse-backend --help | --version
+       ospulse-backend [--env FILE] --check-config
+       ospulse-backend doctor | health
        ospulse-backend backup FILE
        ospulse-backend restore [--verify] FILE
        ospulse-backend spool list | export | retry [ID …] | drain DIR
@@ -53,24 +57,28 @@ Usage: ospulse-backend [--help] [--version]
        ospulse-backend rules list | check PATH … | test [RULES] EVENTS
 
 It is configured by environment variables, also from a file .env in the working
-directory; .env.example lists them all. Without any it listens on
-http://127.0.0.1:3003 and keeps everything in the folder data.
+directory; .env.example lists them all. --env FILE names another file, and goes before
+the command. --check-config checks the settings and starts nothing. Without any settings
+the backend listens on http://127.0.0.1:3003 and keeps everything in the folder data.
+health fails unless the backend with these settings answers.
 `
 
 // Run runs the backend, or the subcommand that args name. It returns nil when ctx ends
 // and everything is shut down, otherwise the reason why it could not start. The settings
-// come from getenv and the file .env; log lines go to stdout.
+// come from getenv and the file .env, or that of --env; log lines go to stdout.
 func Run(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("ospulse-backend", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	showVersion := flags.Bool("version", false, "")
+	checkConfig := flags.Bool("check-config", false, "")
+	envFile := flags.String("env", "", "")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		_, err := io.WriteString(stdout, usage)
 		return err
 	case err != nil:
 		return fmt.Errorf("%w; see --help", err)
-	case flags.NArg() > 0 && !slices.Contains([]string{"backup", "restore", "spool", "seal", "unseal", "expire", "vacuum", "rules", "keys"}, flags.Arg(0)):
+	case flags.NArg() > 0 && !slices.Contains([]string{"doctor", "health", "backup", "restore", "spool", "seal", "unseal", "expire", "vacuum", "rules", "keys"}, flags.Arg(0)):
 		return fmt.Errorf("unexpected argument %q; see --help", flags.Arg(0))
 	case *showVersion:
 		_, err := fmt.Fprintln(stdout, BuildVersion())
@@ -80,11 +88,24 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	if flags.Arg(0) == "rules" { // needs no settings
 		return runRules(flags.Args()[1:], os.Stdin, stdout)
 	}
-	cfg, err := config.Load(getenv, ".env")
+	if *envFile != "" { // Load takes a file that does not exist for an empty one
+		if _, err := os.Stat(*envFile); err != nil {
+			return fmt.Errorf("--env: %w", err)
+		}
+	}
+	cfg, err := config.Load(getenv, cmp.Or(*envFile, ".env"))
 	if err != nil {
 		return fmt.Errorf("the configuration is wrong:\n%w", err)
 	}
+	if *checkConfig {
+		_, err := fmt.Fprintln(stdout, "the configuration is correct")
+		return err
+	}
 	switch args := flags.Args(); flags.Arg(0) {
+	case "doctor":
+		return runDoctor(ctx, args[1:], cfg, stdout)
+	case "health":
+		return runHealth(ctx, cfg)
 	case "backup":
 		return runBackup(ctx, args[1:], cfg, stdout, os.Stderr)
 	case "restore":

@@ -117,6 +117,8 @@ type dialect interface {
 	// durability and checkDurability implement DB.Durability and DB.CheckDurability.
 	durability() models.Durability
 	checkDurability(ctx context.Context, write *gorm.DB) error
+	// diagnose implements DB.Diagnose.
+	diagnose(conn *gorm.DB, poolSize int) (Diagnosis, error)
 	// lockSession implements DB.LockSession and DB.ShareSession.
 	lockSession(tx *gorm.DB, sessionID string, shared bool) error
 	// viewOptions returns the options of a transaction of DB.View.

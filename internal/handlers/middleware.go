@@ -74,8 +74,13 @@ func requestID(c *echo.Context) string {
 	return c.Response().Header().Get(echo.HeaderXRequestID)
 }
 
-// logRequests logs one line per request, without data of the body. It writes the error
-// answers itself, so that the line has their status.
+// idlePaths are the routes that programs request again and again while nothing happens:
+// heartbeats of agents, and the probes of supervisors, proxies and dashboards.
+var idlePaths = []string{"/healthz", "/readyz", "/metrics", "/api/health", "/api/events/health", "/api/agents/heartbeat"}
+
+// logRequests logs one line per request, without data of the body. The level is debug for
+// idlePaths if they succeed, and info for all others. It writes the error answers
+// itself, so that the line has their status.
 func logRequests(log *slog.Logger) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c *echo.Context) error {
@@ -91,7 +96,11 @@ func logRequests(log *slog.Logger) echo.MiddlewareFunc {
 				size = response.Size
 			}
 			path := request.URL.Path
-			log.LogAttrs(request.Context(), slog.LevelInfo, "request",
+			level := slog.LevelInfo
+			if status < http.StatusBadRequest && slices.Contains(idlePaths, c.Path()) {
+				level = slog.LevelDebug
+			}
+			log.LogAttrs(request.Context(), level, "request",
 				slog.String("id", requestID(c)), slog.String("method", request.Method), slog.String("path", path[:min(len(path), 300)]),
 				slog.Int("status", status), slog.Duration("took", time.Since(began)),
 				slog.Int64("bytes", size), slog.String("from", c.RealIP()))

@@ -287,6 +287,36 @@ func TestRequestLog(t *testing.T) {
 	}
 }
 
+// TestRoutineRequestsAreLoggedAtDebug checks that the log of an idle machine does not grow: at
+// the default level it has no routine request, but has those that fail, and all others.
+func TestRoutineRequestsAreLoggedAtDebug(t *testing.T) {
+	b := startBackend(t, nil)
+	heartbeat := "POST /api/agents/heartbeat"
+	for _, request := range []string{"GET /healthz", "GET /readyz", "GET /metrics", "GET /api/health", "GET /api/health/", "GET /api/events/health", heartbeat} {
+		method, path, _ := strings.Cut(request, " ")
+		body := ""
+		if request == heartbeat {
+			body = `{"name":"a","url":"http://127.0.0.1:7001"}`
+		}
+		if a := b.send(method, path, body); a.status != http.StatusOK {
+			t.Fatalf("%s: %d %s", request, a.status, a.body)
+		}
+	}
+	b.send("POST", "/api/agents/heartbeat", `{"name":""}`)
+	b.send("GET", "/api/agents", "")
+	var got []string
+	wait.For(t, "the last line", func() bool {
+		got = nil
+		for _, line := range b.requestLines() {
+			got = append(got, fmt.Sprintf("%s %s %d", line.Method, line.Path, line.Status))
+		}
+		return slices.Contains(got, "GET /api/agents 200")
+	})
+	if want := []string{"POST /api/agents/heartbeat 400", "GET /api/agents 200"}; !slices.Equal(got, want) {
+		t.Errorf("logged is %q, want %q", got, want)
+	}
+}
+
 // TestExportThatBreaksOff checks that an interrupted answer does not look complete, and
 // has its line in the log.
 func TestExportThatBreaksOff(t *testing.T) {
