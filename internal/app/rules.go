@@ -21,7 +21,10 @@ import (
 )
 
 // ownRules returns the rules of this program. Nobody changes them.
-var ownRules = sync.OnceValues(func() ([]detect.Rule, error) { return detect.Load(rules.Files()) }) //nolint:gochecknoglobals // read once
+var ownRules = sync.OnceValues(func() ([]detect.Rule, error) { //nolint:gochecknoglobals // read once
+	all, _, err := detect.Load(rules.Files())
+	return all, err
+})
 
 // ruleSources returns the rules of this program, and those of RULES_DIR.
 func ruleSources(cfg config.Config) (*detect.Sources, error) {
@@ -89,7 +92,7 @@ func rulesAt(name string) ([]detect.Rule, error) {
 		rule.Path = name
 		return []detect.Rule{rule}, nil
 	}
-	found, err := detect.Load(os.DirFS(name))
+	found, _, err := detect.Load(os.DirFS(name))
 	if err == nil && len(found) == 0 {
 		err = fmt.Errorf("%s has no rules: no file ends in .yml or .yaml", name)
 	}

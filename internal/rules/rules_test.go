@@ -25,7 +25,7 @@ type story []map[string]any
 
 func own(t testing.TB) []detect.Rule {
 	t.Helper()
-	all, err := detect.Load(rules.Files())
+	all, _, err := detect.Load(rules.Files())
 	if err != nil {
 		t.Fatal(err)
 	}

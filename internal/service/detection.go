@@ -87,11 +87,11 @@ type gone struct {
 func (s *ruleSet) lost(next *ruleSet) (ruleIDs []string, isAll bool) {
 	versions := map[string]string{}
 	for i := range next.rules {
-		versions[next.rules[i].Key] = next.rules[i].Hash
+		versions[next.rules[i].Key] = next.rules[i].State()
 	}
 	kept := 0
 	for i := range s.rules {
-		if versions[s.rules[i].Key] == s.rules[i].Hash {
+		if versions[s.rules[i].Key] == s.rules[i].State() {
 			kept++
 		} else {
 			ruleIDs = append(ruleIDs, s.rules[i].Key)

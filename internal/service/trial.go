@@ -21,12 +21,13 @@ type TrialSessions interface {
 type Trials struct {
 	sessions TrialSessions
 	events   EventReader
+	rules    *Rules // parse what users write
 	log      *slog.Logger
 }
 
 // NewTrials returns the trials over stored sessions and events.
-func NewTrials(sessions TrialSessions, events EventReader, log *slog.Logger) *Trials {
-	return &Trials{sessions, events, log}
+func NewTrials(sessions TrialSessions, events EventReader, rules *Rules, log *slog.Logger) *Trials {
+	return &Trials{sessions, events, rules, log}
 }
 
 const (
@@ -65,7 +66,7 @@ func (t *Trials) Try(ctx context.Context, text string, ids []string) (Trial, err
 	if deadline, ok := ctx.Deadline(); ok {
 		until = began.Add(time.Until(deadline) * 3 / 4)
 	}
-	rule, err := readRule(text)
+	rule, err := t.rules.parse(text)
 	if err != nil {
 		return Trial{}, err
 	}

@@ -37,6 +37,7 @@ type Rule struct {
 	FalsePositives []string
 	Source         LogSource
 	Kind           Kind
+	Expanded       string // the placeholders of the rule with their values, "" for none: with others it is another rule
 
 	detection *detection
 }
@@ -100,14 +101,20 @@ func fault(n *yaml.Node, format string, args ...any) *Error {
 	return e
 }
 
+// Parse reads one rule without values of placeholders. The error is an *Error.
+func Parse(text []byte) (*Rule, error) { return Placeholders(nil).Parse(text) }
+
 // Parse reads one rule. The error is an *Error.
-func Parse(text []byte) (*Rule, error) {
+func (p Placeholders) Parse(text []byte) (*Rule, error) {
 	if len(text) > MaxBytes {
 		return nil, fault(nil, "the rule is %d bytes long; at most %d are taken", len(text), MaxBytes)
 	}
 	root, err := document(text)
 	if err != nil {
 		return nil, err
+	}
+	if root.Kind != yaml.MappingNode {
+		return nil, fault(root, "a rule is a map with title, logsource and detection")
 	}
 	r := &Rule{Level: Medium}
 	var found *yaml.Node // the detection
@@ -162,13 +169,16 @@ func Parse(text []byte) (*Rule, error) {
 		return nil, fault(root, "the rule has no detection")
 	}
 	var bad *Error
+	if r.Expanded, bad = p.expand(found); bad != nil {
+		return nil, bad
+	}
 	if r.detection, bad = parseDetection(found); bad != nil {
 		return nil, bad
 	}
 	return r, nil
 }
 
-// document returns the map of a YAML text that has one document.
+// document returns the content of a YAML text that has one document.
 func document(text []byte) (*yaml.Node, error) {
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	var doc, more yaml.Node
@@ -179,14 +189,11 @@ func document(text []byte) (*yaml.Node, error) {
 		return nil, yamlError(err)
 	}
 	if err := decoder.Decode(&more); err == nil {
-		return nil, fault(&more, "a second YAML document begins here: write each rule in a file of its own")
+		return nil, fault(&more, "a second YAML document begins here: write each in a file of its own")
 	} else if !errors.Is(err, io.EOF) {
 		return nil, yamlError(err)
 	}
 	root := doc.Content[0]
-	if root.Kind != yaml.MappingNode {
-		return nil, fault(root, "a rule is a map with title, logsource and detection")
-	}
 	left := maxNodes
 	if err := check(root, 0, &left); err != nil {
 		return nil, err
@@ -209,7 +216,7 @@ func yamlError(err error) *Error {
 // check resolves aliases and refuses a tree that is too large, too deep, or has a key twice.
 func check(n *yaml.Node, depth int, left *int) *Error {
 	if *left--; *left < 0 {
-		return fault(n, "the rule has more than %d values", maxNodes)
+		return fault(n, "there are more than %d values", maxNodes)
 	}
 	if depth > maxDepth {
 		return fault(n, "lists and maps are nested more than %d deep", maxDepth)

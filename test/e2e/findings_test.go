@@ -350,6 +350,24 @@ func TestRulesDir(t *testing.T) {
 		t.Errorf("the rules are %v", states)
 	}
 
+	// The values of placeholders count for rules of the folder and of users, and when they change.
+	const needs = "title: Needs\nid: needs\nlogsource: {product: linux, category: file_access}\ndetection: {s: {TargetFilename|expand: '%files%'}, condition: s}\n"
+	users := strings.Replace(strings.Replace(needs, "Needs", "Users", 1), "id: needs", "id: users", 1)
+	if a := b.send("POST", "/api/rules", users, "Content-Type: application/yaml"); a.status != http.StatusCreated || !strings.Contains(string(a.body), "the values of %files%") {
+		t.Errorf("a rule without its values: %d %s", a.status, a.body)
+	}
+	for name, text := range map[string]string{"needs.yml": needs, "placeholders.yml": "files: [/etc/none, /etc/issue]\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	has("a rule with a placeholder", "Needs")
+	has("a user's rule with a placeholder", "Users")
+	if err := os.WriteFile(filepath.Join(dir, "placeholders.yml"), []byte("files: [/etc/none]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wait.For(t, "other values", func() bool { return !slices.Contains(titles(), "Needs") && !slices.Contains(titles(), "Users") })
+
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
