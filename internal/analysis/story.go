@@ -149,12 +149,14 @@ func (s *Story) nameOf(pid *int64, name string) string {
 }
 
 // key returns what identifies a deed. A file that is created and written is one deed, and so
-// is a connection that is begun and made.
+// are one that is opened and read, and a connection that is begun and made.
 func (d *Deed) key() deedKey {
 	kind := d.Kind
 	switch kind {
 	case "created":
 		kind = "wrote"
+	case "opened":
+		kind = "read"
 	case "connecting":
 		kind = "connected"
 	}
@@ -163,7 +165,7 @@ func (d *Deed) key() deedKey {
 
 // count adds an event to a deed.
 func (d *Deed) count(e *models.Event, now *Deed) {
-	if now.Kind == "wrote" || now.Kind == "connected" {
+	if now.Kind == "wrote" || now.Kind == "read" || now.Kind == "connected" {
 		d.Kind = now.Kind
 	}
 	d.see(e)
@@ -578,6 +580,9 @@ func called(d *Deed, e *models.Event, values [][]byte) bool {
 	d.Kind, d.Object, d.Other = "called", operation, deref(e.Target)
 	if _, ok := jsonscan.Integer(values[storyTargetPID]); ok && d.Other == "" {
 		d.Other = "process " + string(jsonscan.AppendNumber(nil, values[storyTargetPID]))
+	}
+	if wire.Failed(values[storyStatus]) {
+		d.Kind, d.Result = "tried", reason(values[storyStatus], values[storyError])
 	}
 	return true
 }

@@ -65,6 +65,49 @@ func TestStoryOfModes(t *testing.T) {
 	}
 }
 
+// TestRuleSentences checks when the sentence of a rule is told: for one deed that was done. It
+// is that of the most severe rule.
+func TestRuleSentences(t *testing.T) {
+	file := func(seq int64, operation, data string) models.Event {
+		e := event(seq, models.TypeFile, operation, "cat", "/etc/shadow", 1)
+		e.Data = models.JSON(data)
+		return *e
+	}
+	opened := func(seq int64, data string) models.Event { return file(seq, "OpenFile", data) }
+	call := *event(1, "process_operation", "PtraceProcess", "gdb", "", 1)
+	for _, test := range []struct {
+		events   []models.Event
+		sentence string
+		want     string
+	}{
+		{[]models.Event{opened(1, `{"status":3}`)}, "{program} read the password hashes: {path}", "cat read the password hashes: /etc/shadow"},
+		{[]models.Event{opened(1, `{"status":3}`)}, "", "cat opened /etc/shadow"},
+		{[]models.Event{opened(1, `{"status":-13,"error":"EACCES"}`)}, "{program} read {path}", "cat tried /etc/shadow: permission denied"},
+		{[]models.Event{opened(1, `{"status":-2,"error":"ENOENT"}`)}, "{program} read {path}", "cat tried OpenFile /etc/shadow: it does not exist"},
+		{[]models.Event{opened(1, `{"status":3}`), file(2, "ReadFile", `{"status":5,"bytesTransferred":5}`)}, "{program} read it: {path}", "cat read it: /etc/shadow"},
+		{[]models.Event{call}, "{program} took control of {path}{other}{operation}", "gdb took control of PtraceProcess"},
+	} {
+		s := NewStory(Limits{Groups: 10, Bytes: 1 << 20})
+		var seqs []int64
+		for i := range test.events {
+			s.Add(&test.events[i], StoryValues(test.events[i].Data))
+			seqs = append(seqs, test.events[i].Seq)
+		}
+		told := s.Tell([]Finding{{Level: "high", Sentence: test.sentence, Seqs: seqs, Events: test.events}, {Level: "low", Sentence: "another", Seqs: seqs}})
+		var got string
+		for _, step := range told.Steps { // another line tells what a program read
+			for _, part := range step.Parts {
+				if len(step.Findings) > 0 {
+					got += part.Text
+				}
+			}
+		}
+		if got != test.want {
+			t.Errorf("%q, want %q", got, test.want)
+		}
+	}
+}
+
 // TestStoryOfAnyEvents checks that a story of hostile events is bounded, that each of its
 // steps has events, and that its values are values: no text of an event is a word of a
 // sentence.
@@ -86,7 +129,7 @@ func TestStoryOfAnyEvents(t *testing.T) {
 			}
 			s.Add(e, values)
 		}
-		told := s.Tell([]Finding{{Level: "high", Seqs: []int64{1, 2, 99}, Tags: []string{"attack.persistence"}, Events: []models.Event{*event(1, "other", "HOSTILE", "p", "t", 1)}}})
+		told := s.Tell([]Finding{{Level: "high", Sentence: "{program} did {path} {other} ({result})", Seqs: []int64{1, 2, 99}, Tags: []string{"attack.persistence"}, Events: []models.Event{*event(1, "other", "HOSTILE", "p", "t", 1)}}})
 		if len(s.deeds) > 20 || len(told.Steps) > 20+1 {
 			t.Fatalf("%d deeds, %d steps", len(s.deeds), len(told.Steps))
 		}

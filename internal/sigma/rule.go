@@ -11,9 +11,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -25,6 +27,8 @@ const (
 	maxDepth  = 16     // of lists and maps
 	maxTests  = 5_000  // values, after modifiers
 	maxRegexp = 4 << 10
+
+	maxSentence = 300 // bytes
 )
 
 // Rule is a rule as it is written.
@@ -37,6 +41,7 @@ type Rule struct {
 	FalsePositives []string
 	Source         LogSource
 	Kind           Kind
+	Sentence       string // what a match tells, with values in braces, such as "{program} read {path}"; "" for none
 	Expanded       string // the placeholders of the rule with their values, "" for none: with others it is another rule
 
 	detection *detection
@@ -57,7 +62,7 @@ const (
 // Levels are all levels, from the least to the most.
 var Levels = []Level{Informational, Low, Medium, High, Critical} //nolint:gochecknoglobals // a constant
 
-// Kind says what a match means. It is not part of Sigma.
+// Kind says what a match means. Like Sentence, it is not part of Sigma.
 type Kind string
 
 // The kinds.
@@ -137,6 +142,8 @@ func (p Placeholders) Parse(text []byte) (*Rule, error) {
 			r.Date, err = scalar(value, "date")
 		case "modified":
 			r.Modified, err = scalar(value, "modified")
+		case "sentence":
+			r.Sentence, err = sentence(value)
 		case "kind":
 			r.Kind, err = oneOf(value, "kind", Routine)
 		case "level":
@@ -266,6 +273,29 @@ func scalar(n *yaml.Node, name string) (string, *Error) {
 		return "", fault(n, "%s has a NUL character", name)
 	}
 	return strings.TrimSpace(n.Value), nil
+}
+
+// sentenceValues are the values that a sentence can name.
+var sentenceValues = []string{"program", "command", "path", "address", "name", "url", "other", "operation", "result", "bytes"} //nolint:gochecknoglobals // a constant
+
+// inBraces matches the values that a sentence names.
+var inBraces = regexp.MustCompile(`\{([^}]*)\}?`)
+
+// sentence reads a sentence. Its words are shown as they are, so it must be plain text.
+func sentence(n *yaml.Node) (string, *Error) {
+	text, err := scalar(n, "sentence")
+	if err != nil {
+		return "", err
+	}
+	if len(text) > maxSentence || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return "", fault(n, "sentence must be one line of plain text, of at most %d bytes", maxSentence)
+	}
+	for _, found := range inBraces.FindAllStringSubmatch(text, -1) {
+		if !slices.Contains(sentenceValues, found[1]) || !strings.HasSuffix(found[0], "}") {
+			return "", fault(n, "sentence names %s: it can have {%s}", shown(found[0]), strings.Join(sentenceValues, "}, {"))
+		}
+	}
+	return text, nil
 }
 
 func texts(n *yaml.Node, name string) (all []string, err *Error) {
