@@ -75,6 +75,16 @@ test("the summary of a dropper tells its deeds on the first screen", async ({ ba
   await page.keyboard.press("Escape");
   await detail.waitFor({ state: "detached" });
 
+  // The processes with findings are below those that started them, and lead to the full tree.
+  const tree = page.getByRole("region", { name: "Processes with findings" });
+  await tree.getByRole("link", { name: /^Finding, high: .*cat \d+ cat \/etc\/shadow/ }).waitFor();
+  await tree.getByRole("link", { name: /^.*bash \d+ \/bin\/bash \.\/dropper/ }).click();
+  await rows(page, "processes")
+    .filter({ hasText: "/bin/bash ./dropper" })
+    .and(page.locator("[aria-selected=true]"))
+    .waitFor();
+  await page.goBack();
+
   // The matrix of ATT&CK leads to the findings of a technique.
   await page.getByRole("region", { name: "ATT&CK" }).getByRole("button", { name: /T1003/ }).first().click();
   await page.getByText(/^1 of \d+ findings, those of/).waitFor();

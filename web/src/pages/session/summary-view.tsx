@@ -7,6 +7,7 @@ import { keys, useSession } from "@/api/queries";
 import { AttackStrip } from "@/components/attack/attack-strip";
 import { useAttackMatrix } from "@/components/attack/matrix";
 import { RoutineEvents } from "@/components/routine/routine-switch";
+import { FoundProcesses } from "@/components/story/found-processes";
 import { Headline } from "@/components/story/headline";
 import { Sections } from "@/components/story/sections";
 import { Story } from "@/components/story/story";
@@ -98,7 +99,9 @@ export default function SummaryView() {
           }
         />
       )}
-      <Sections sessionId={sessionId} home={story.home} sections={story.sections} />
+      <Sections sessionId={sessionId} home={story.home} sections={story.sections}>
+        {found.some(({ level }) => level !== "informational") && <FoundProcesses sessionId={sessionId} />}
+      </Sections>
     </div>
   );
 }
