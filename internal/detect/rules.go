@@ -80,7 +80,7 @@ func readFile(files fs.FS, name string) ([]byte, error) {
 // Version returns a text that differs for other rules, or another engine.
 func Version(rules []Rule) string {
 	all := sha256.New()
-	_, _ = all.Write([]byte("3")) // raise it if the same rules find something else, or sessions count it otherwise
+	_, _ = all.Write([]byte("4")) // raise it if the same rules find something else, or sessions count it otherwise
 	for i := range rules {
 		_, _ = fmt.Fprintf(all, " %q %s", rules[i].Key, rules[i].State())
 	}
