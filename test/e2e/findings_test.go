@@ -380,6 +380,59 @@ func TestRulesDir(t *testing.T) {
 	}
 }
 
+// TestSessionsByFindings checks that sessions are listed by the highest level of their findings,
+// page by page, and that a level selects those with such a finding or a more severe one.
+func TestSessionsByFindings(t *testing.T) {
+	folder := t.TempDir()
+	for _, level := range models.FindingLevels {
+		rule := "title: " + level + "\nlevel: " + level + "\nlogsource: {product: ospulse}\ndetection: {s: {target: /" + level + "}, condition: s}\n"
+		if err := os.WriteFile(filepath.Join(folder, level+".yml"), []byte(rule), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eachDatabase(t, func(t *testing.T, env map[string]string) {
+		env["DATA_DIR"], env["RULES_DIR"] = t.TempDir(), folder
+		b := startBackend(t, env)
+		found := []string{"low", "", "critical informational", "high", "low high", "informational", "medium low"}
+		ids := make([]string, len(found))
+		for i, levels := range found {
+			ids[i] = b.create(fmt.Sprint(i, ".sh"))
+			for level := range strings.FieldsSeq(levels) {
+				if a := b.send("POST", "/api/events?sessionId="+ids[i], readOf("cat", "/"+level)); a.status != http.StatusOK {
+					t.Fatalf("%d %s", a.status, a.body)
+				}
+			}
+			b.found(ids[i])
+		}
+		names := func(query string) (got string) {
+			for cursor := ""; ; {
+				sessions, next := b.list(query + "&limit=2&cursor=" + cursor)
+				for _, s := range sessions {
+					if i := slices.Index(ids, s.ID); i >= 0 {
+						got += fmt.Sprint(i)
+					}
+				}
+				if next == nil {
+					return got
+				}
+				cursor = *next
+			}
+		}
+		for query, want := range map[string]string{
+			"sort=findings": "2436051", "sort=created": "6543210", "level=high": "432", "level=low&sort=findings": "24360", "level=critical": "2", "level=informational": "654320", "level=medium&sort=findings&q=4.sh": "4",
+		} {
+			if got := names(query); got != want {
+				t.Errorf("%s lists %s, want %s", query, got, want)
+			}
+		}
+		_, next := b.list("limit=1&sort=findings")
+		_, newest := b.list("limit=1")
+		for _, query := range []string{"level=none", "sort=name", "cursor=" + *next, "cursor=" + *newest + "&sort=findings"} {
+			wantError(t, b.send("GET", "/api/sessions?"+query, ""), http.StatusBadRequest, "invalid", strings.Split(query, "=")[0])
+		}
+	})
+}
+
 // TestAttack checks that the findings of a session name their techniques, also those that
 // newer versions of ATT&CK replaced, and the matrix and the layer made of them.
 func TestAttack(t *testing.T) {

@@ -13,8 +13,10 @@ export interface paths {
         };
         /**
          * List sessions
-         * @description Newest first. For the next page, send the `next_cursor` of this page as `cursor`;
-         *     it is null on the last page. New sessions do not shift the pages.
+         * @description Newest first, or with `sort=findings` those with the most severe findings first. For
+         *     the next page, send the `next_cursor` of this page as `cursor` with the same `sort`;
+         *     it is null on the last page. New sessions do not shift the pages. With
+         *     `sort=findings`, a session moves when its highest level changes.
          */
         get: operations["listSessions"];
         put?: never;
@@ -1495,7 +1497,7 @@ export interface components {
          *     }
          */
         SessionList: {
-            /** @description Newest first. */
+            /** @description In the order of `sort`. */
             sessions: components["schemas"]["Session"][];
             /** @description The cursor of the next page; null on the last page. */
             next_cursor: string | null;
@@ -4692,6 +4694,13 @@ export interface operations {
                 from?: components["schemas"]["TimeParameter"];
                 /** @description Only sessions created at or before this time. */
                 to?: components["schemas"]["TimeParameter"];
+                /**
+                 * @description Only sessions with a finding of this level or a more severe one.
+                 * @example high
+                 */
+                level?: components["schemas"]["Level"];
+                /** @description The order: `created` is the newest first, `findings` the highest level first and then the newest. */
+                sort?: "created" | "findings";
             };
             header?: never;
             path?: never;

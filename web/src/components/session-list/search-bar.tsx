@@ -1,6 +1,7 @@
 import { Search } from "lucide-react";
 import { useEffect, useRef, useState } from "react";
 import type { SessionSearch } from "@/api/queries";
+import { LevelSelect } from "@/components/findings/level-select";
 import { Input, inputClass } from "@/components/ui/field";
 import { useShortcut } from "@/hooks/shortcuts";
 import { stateNames } from "@/lib/session";
@@ -13,7 +14,7 @@ interface Props {
   onChange: (search: SessionSearch) => void;
 }
 
-/** Searches the sessions by text, hash and state. It waits for a pause in typing. */
+/** Searches the sessions by text, hash, state and findings, and orders them. It waits for a pause in typing. */
 export function SearchBar({ search, onChange }: Props) {
   const [text, setText] = useState(search.sha256 ?? search.q ?? "");
   const input = useRef<HTMLInputElement>(null);
@@ -31,8 +32,8 @@ export function SearchBar({ search, onChange }: Props) {
     return () => clearTimeout(timer);
   }, [text]);
   return (
-    <search className="flex min-w-0 flex-1 basis-full gap-2 max-sm:order-last sm:basis-64">
-      <span className="relative min-w-0 flex-1">
+    <search className="flex min-w-0 flex-1 basis-full flex-wrap gap-2 max-sm:order-last sm:basis-64">
+      <span className="relative min-w-0 flex-1 basis-44 max-sm:basis-full">
         <Search size={14} className="pointer-events-none absolute top-2.5 left-2.5 text-muted" aria-hidden />
         <Input
           ref={input}
@@ -63,6 +64,23 @@ export function SearchBar({ search, onChange }: Props) {
           </option>
         ))}
         <option value={kept}>Marked keep</option>
+      </select>
+      <LevelSelect
+        label="Level of findings"
+        any="Any findings"
+        level={search.level}
+        onChange={(level) => onChange({ ...search, level })}
+      />
+      <select
+        aria-label="Order"
+        value={search.sort ?? ""}
+        onChange={({ target: { value } }) =>
+          onChange({ ...search, sort: value === "findings" ? value : undefined })
+        }
+        className={`${inputClass} h-8`}
+      >
+        <option value="">Newest first</option>
+        <option value="findings">Most severe first</option>
       </select>
     </search>
   );
