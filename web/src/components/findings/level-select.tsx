@@ -8,18 +8,19 @@ interface Props {
   /** The option that selects all. */
   any: string;
   level: Level | undefined;
+  className?: string;
   onChange: (level: Level | undefined) => void;
 }
 
 /** Chooses a level of findings; those above it are meant, too. */
-export function LevelSelect({ id, label, any, level, onChange }: Props) {
+export function LevelSelect({ id, label, any, level, className = "", onChange }: Props) {
   return (
     <select
       id={id}
       aria-label={label}
       value={level ?? ""}
       onChange={({ target: { value } }) => onChange(levels.find((one) => one === value))}
-      className={`${inputClass} h-8`}
+      className={`${inputClass} h-8 ${className}`}
     >
       <option value="">{any}</option>
       {levels.slice(0, -1).map((one, index) => (

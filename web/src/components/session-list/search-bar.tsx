@@ -8,6 +8,8 @@ import { stateNames } from "@/lib/session";
 
 // The option that is no state.
 const kept = "keep";
+/** Two in a row on a telephone. */
+const selectLook = "min-w-0 max-sm:flex-1 max-sm:basis-[40%]";
 
 interface Props {
   search: SessionSearch;
@@ -55,7 +57,7 @@ export function SearchBar({ search, onChange }: Props) {
             state: value === kept ? undefined : ((value || undefined) as SessionSearch["state"]),
           })
         }
-        className={`${inputClass} h-8`}
+        className={`${inputClass} h-8 ${selectLook}`}
       >
         <option value="">Any state</option>
         {Object.entries(stateNames).map(([state, name]) => (
@@ -69,6 +71,7 @@ export function SearchBar({ search, onChange }: Props) {
         label="Level of findings"
         any="Any findings"
         level={search.level}
+        className={selectLook}
         onChange={(level) => onChange({ ...search, level })}
       />
       <select
@@ -77,7 +80,7 @@ export function SearchBar({ search, onChange }: Props) {
         onChange={({ target: { value } }) =>
           onChange({ ...search, sort: value === "findings" ? value : undefined })
         }
-        className={`${inputClass} h-8`}
+        className={`${inputClass} h-8 ${selectLook}`}
       >
         <option value="">Newest first</option>
         <option value="findings">Most severe first</option>
