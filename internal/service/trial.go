@@ -52,6 +52,7 @@ type Trial struct {
 type SessionTrial struct {
 	SessionID string
 	Count     int64   // of events that match
+	Failed    int64   // of these events
 	Seqs      []int64 // of the first of them
 	UpTo      int64   // the Seq of the last event that was evaluated; 0 for none
 	Total     int64   // the session's events
@@ -131,7 +132,7 @@ func (d *Detection) try(ctx context.Context, set *ruleSet, session *models.Sessi
 	}
 	result.UpTo = s.state.upTo
 	if found := s.found[0]; found != nil {
-		result.Count, result.Seqs = found.Count, found.Seqs[:min(len(found.Seqs), trialSeqs)]
+		result.Count, result.Failed, result.Seqs = found.Count, found.Failed, found.Seqs[:min(len(found.Seqs), trialSeqs)]
 	}
 	return result, nil
 }

@@ -1739,6 +1739,11 @@ export interface components {
              * @description The number of events that match.
              */
             events: number;
+            /**
+             * Format: int64
+             * @description How many of these events failed.
+             */
+            failed_count: number;
             /** @description The first of these events. */
             seqs: number[];
             /**
