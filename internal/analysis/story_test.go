@@ -65,6 +65,59 @@ func TestStoryOfModes(t *testing.T) {
 	}
 }
 
+// TestStoryOfConnections checks what the story says of a connection that the call did not wait
+// for: later events tell what became of it.
+func TestStoryOfConnections(t *testing.T) {
+	const begun, again, made, refused, timedOut, later, sent = `Connect -115 EINPROGRESS`, `Connect -114 EALREADY`, `Connect -106 EISCONN`, `Connect -111 ECONNREFUSED`, `Receive -110 ETIMEDOUT`, `Receive -11 EAGAIN`, `Send 5 `
+	const accepted, reset, own, ack = "packet in SYN, ACK", "packet in RST, ACK", "packet out RST", "packet in ACK"
+	const isOpen, isClosed, noAnswer = "a connected to 192.0.2.1:80", "a could not connect to 192.0.2.1:80: refused", "a began to connect to 192.0.2.1:80: no answer yet"
+	for _, test := range []struct {
+		calls []string
+		want  string
+	}{
+		{[]string{begun}, noAnswer},
+		{[]string{begun, again, later}, noAnswer},
+		{[]string{begun, made}, isOpen},
+		{[]string{begun, sent}, isOpen},
+		{[]string{begun, sent, later}, isOpen},
+		{[]string{begun, refused}, isClosed},
+		{[]string{begun, timedOut}, "a could not connect to 192.0.2.1:80: no answer"},
+		{[]string{begun, sent, timedOut}, isOpen},
+		{[]string{refused}, isClosed},
+		{[]string{refused, begun}, isClosed + "; " + noAnswer},
+		{[]string{begun, accepted}, isOpen},
+		{[]string{begun, reset}, isClosed},
+		{[]string{begun, accepted, reset}, isOpen},
+		{[]string{begun, own, ack}, noAnswer},
+		{[]string{accepted, reset}, ""},
+		{[]string{later}, ""},
+		{[]string{sent}, ""},
+	} {
+		s := NewStory(Limits{Groups: 10, Bytes: 1 << 20})
+		for i, call := range test.calls {
+			words := strings.SplitN(call, " ", 3)
+			if words[0] == "packet" {
+				ends := map[string]string{"in": `"src":"192.0.2.1","src_port":80,"dst":"10.0.0.2","dst_port":4000`, "out": `"src":"10.0.0.2","src_port":4000,"dst":"192.0.2.1","dst_port":80`}[words[1]]
+				s.Add(event(int64(i+1), models.TypePacket, "", "a", "192.0.2.1", 7), StoryValues([]byte(fmt.Sprintf(`{%s,"tcpFlags":%q}`, ends, words[2]))))
+				continue
+			}
+			data := fmt.Sprintf(`{"protocol":"tcp","dst":"192.0.2.1","dst_port":80,"status":%s,"error":%q}`, words[1], words[2])
+			s.Add(event(int64(i+1), models.TypeNetwork, words[0], "a", "192.0.2.1", 7), StoryValues([]byte(data)))
+		}
+		var lines []string
+		for _, step := range s.Tell(nil).Steps {
+			line := ""
+			for _, part := range step.Parts {
+				line += part.Text
+			}
+			lines = append(lines, line)
+		}
+		if got := strings.Join(lines, "; "); got != test.want {
+			t.Errorf("%v: %q, want %q", test.calls, got, test.want)
+		}
+	}
+}
+
 // TestRuleSentences checks when the sentence of a rule is told: for one deed that was done. It
 // is that of the most severe rule.
 func TestRuleSentences(t *testing.T) {
@@ -187,6 +240,8 @@ func TestFailed(t *testing.T) {
 		`{"response":{"status":-1}}`:            false,
 		`{"status":-115,"error":"EINPROGRESS"}`: false,
 		`{"status":-115}`:                       false,
+		`{"status":-114,"error":"EALREADY"}`:    false,
+		`{"status":-106,"error":"EISCONN"}`:     false,
 		`{}`:                                    false,
 		``:                                      false,
 	} {

@@ -72,7 +72,7 @@ func TestStory(t *testing.T) {
 				"evasion: dropper decoded base64: base64 -d",
 				"execution: dash ran commands that it read from a pipe",
 				"network: python3.11 connected to 127.0.0.1:39580",
-				"network: python3.11 began to connect to 127.0.0.1:39581",
+				"network: python3.11 could not connect to 127.0.0.1:39581: refused",
 				"network: python3.11 looked up update.example: no such name",
 				"discovery: dropper searched for files that run as root: find /usr/bin /usr/sbin /etc -perm -4000 -type f",
 				"clean-up: rm deleted ~/dropper, the program that was running",
