@@ -139,6 +139,16 @@ func Failed(e *models.Event) bool {
 	return why != inProgress && why != connectedBefore
 }
 
+// RootPath returns the root directory of the process of an event if it has another one, or
+// another mount namespace, than the agent; nil if not, or if nothing is known of it.
+func RootPath(e *models.Event) *string {
+	root := text(jsonscan.Find(jsonscan.Find(e.Data, "metadata"), "rootPath"), maxPathLen)
+	if root == "" {
+		return nil
+	}
+	return &root
+}
+
 // text returns the text of a string of at most maxLen bytes; "" for other values.
 func text(value []byte, maxLen int) string {
 	if len(value) > 6*maxLen+2 { // too long even if every byte is escaped

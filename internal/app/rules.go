@@ -190,7 +190,7 @@ func testRules(given []detect.Rule, events string, stdin io.Reader, stdout io.Wr
 				seq = fmt.Sprint(n)
 			}
 			for _, rule := range session.Match(&in.Event) {
-				if found[rule].Add(&in.Event, analysis.Failed(&in.Event)); found[rule].Count <= shownSeqs {
+				if found[rule].Add(&in.Event, analysis.Failed(&in.Event), analysis.RootPath(&in.Event)); found[rule].Count <= shownSeqs {
 					seqs[rule] = append(seqs[rule], seq)
 				}
 			}

@@ -51,7 +51,8 @@ type findingHead struct {
 	PID         *int64          `json:"pid"` // of the first event, as the next two
 	ProcessName *string         `json:"process_name"`
 	Target      *string         `json:"target"`
-	IsImported  bool            `json:"imported"` // found by a rule of the backend that exported the session
+	RootPath    *string         `json:"root_path"` // of the processes, if none has the machine's
+	IsImported  bool            `json:"imported"`  // found by a rule of the backend that exported the session
 }
 
 func newFindingHead(f *models.Finding) findingHead {
@@ -59,7 +60,7 @@ func newFindingHead(f *models.Finding) findingHead {
 	return findingHead{
 		RuleID: f.RuleID, Version: f.Version, Title: f.Title, Level: f.Level, Tags: append([]string{}, f.Tags...), Tactics: named.Tactics, Techniques: newTechniqueViews(named.Techniques), Author: f.Author, License: f.License,
 		Events: f.Count, Failed: f.Failed, FirstAt: models.FormatTime(f.FirstAt), LastAt: models.FormatTime(f.LastAt),
-		PID: f.PID, ProcessName: f.ProcessName, Target: f.Target, IsImported: f.IsImported,
+		PID: f.PID, ProcessName: f.ProcessName, Target: f.Target, RootPath: f.RootPath, IsImported: f.IsImported,
 	}
 }
 

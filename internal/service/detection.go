@@ -472,12 +472,12 @@ func (s *step) matchOne(e *models.Event) {
 	if len(rules) == 0 {
 		return
 	}
-	failed := analysis.Failed(e)
+	failed, rootPath := analysis.Failed(e), analysis.RootPath(e)
 	for _, rule := range rules {
 		if s.found[rule] == nil {
 			s.found[rule] = s.finding(rule)
 		}
-		s.found[rule].Add(e, failed)
+		s.found[rule].Add(e, failed, rootPath)
 	}
 }
 

@@ -31,7 +31,8 @@ type findings struct {
 			Tactics  []string
 		}
 		Events  int64
-		Failed  int64 `json:"failed_count"`
+		Failed  int64   `json:"failed_count"`
+		Root    *string `json:"root_path"`
 		Seqs    []int64
 		PID     int64
 		Process string `json:"process_name"`
@@ -378,6 +379,66 @@ func TestRulesDir(t *testing.T) {
 	if err := p.Run(); err == nil || !strings.Contains(p.stderr.String(), "the folder of RULES_DIR cannot be read: open "+dir) {
 		t.Errorf("a start without the folder: %v %s", err, p.stderr.String())
 	}
+}
+
+// TestFindingsInAnotherRoot checks that findings say that all of their processes have another
+// root directory than the agent, in the answers of the API and after a restart. Once an event
+// of a process with the machine's root matches, they no longer do.
+func TestFindingsInAnotherRoot(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, env map[string]string) {
+		env["DATA_DIR"] = t.TempDir()
+		b := startBackend(t, env)
+		id := b.createSession("a.sh", "MZ")["sessionId"].(string)
+		post := func(event string) {
+			t.Helper()
+			if a := b.send("POST", "/api/events?sessionId="+id, event); a.status != http.StatusOK {
+				t.Fatalf("%d %s", a.status, a.body)
+			}
+		}
+		jailed := func(root string) string {
+			return strings.Replace(readOf("cat", "/etc/shadow"), `"processId"`, fmt.Sprintf(`"rootPath":%q,"mountNamespace":4026531841,"processId"`, root), 1)
+		}
+		root := func() string {
+			t.Helper()
+			listed := b.found(id).Findings
+			var all findings
+			b.decode(b.send("GET", "/api/findings?session="+id, ""), http.StatusOK, &all)
+			var told struct {
+				Findings []struct {
+					Root *string `json:"root_path"`
+				}
+			}
+			b.decode(b.send("GET", "/api/sessions/"+id+"/story", ""), http.StatusOK, &told)
+			if len(listed) != 1 || len(all.Findings) != 1 || len(told.Findings) != 1 {
+				t.Fatalf("the findings are %+v, %+v, %+v", listed, all, told)
+			}
+			text := func(root *string) string {
+				if root == nil {
+					return ""
+				}
+				return *root
+			}
+			if text(all.Findings[0].Root) != text(listed[0].Root) || text(told.Findings[0].Root) != text(listed[0].Root) {
+				t.Errorf("the roots are %+v, %+v, %+v", listed, all, told)
+			}
+			return text(listed[0].Root)
+		}
+		post(jailed("/srv/jail"))
+		if got := root(); got != "/srv/jail" {
+			t.Errorf("the root is %q", got)
+		}
+		b.stop()
+		b = startBackend(t, env)
+		post(jailed("/"))
+		if got := root(); got != "/srv/jail" {
+			t.Errorf("after another container: %q", got)
+		}
+		post(readOf("cat", "/etc/shadow"))
+		post(jailed("/srv/jail"))
+		if got := root(); got != "" {
+			t.Errorf("after the machine's own file: %q", got)
+		}
+	})
 }
 
 // TestSessionsByFindings checks that sessions are listed by the highest level of their findings,

@@ -1871,6 +1871,8 @@ export interface components {
                  * @description How many of these events failed: their `status` is an error. If it equals `events`, the program tried what the title says without success. Events that report no status count as not failed.
                  */
                 failed_count: number;
+                /** @description The root directory of the first event's process if all events are of processes with another root directory or mount namespace than the agent, such as a container or a jail: their paths are not those of the machine. Otherwise null. */
+                root_path: string | null;
             }[];
             /**
              * Format: int64
@@ -2043,6 +2045,7 @@ export interface components {
          *           "pid": 4711,
          *           "process_name": "cat",
          *           "target": "/etc/shadow",
+         *           "root_path": null,
          *           "imported": false
          *         }
          *       ],
@@ -2104,6 +2107,7 @@ export interface components {
          *       "pid": 4711,
          *       "process_name": "cat",
          *       "target": "/etc/shadow",
+         *       "root_path": null,
          *       "imported": false
          *     }
          */
@@ -2170,6 +2174,8 @@ export interface components {
             process_name: string | null;
             /** @description The target of the first event. */
             target: string | null;
+            /** @description The root directory of the first event's process if all events are of processes with another root directory or mount namespace than the agent, such as a container or a jail: their paths are not those of the machine. Otherwise null. */
+            root_path: string | null;
             /** @description Whether it came with the bundle of an imported session: a rule of the backend that exported it found it, and no rule with this ID found anything here. */
             imported: boolean;
         };

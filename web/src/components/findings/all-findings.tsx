@@ -12,6 +12,7 @@ import { formatDateTime } from "@/lib/time";
 import { viewPath } from "@/lib/view";
 import { FailedSign } from "./failed-sign";
 import { LevelBadge } from "./level-badge";
+import { RootNote } from "./root-note";
 
 const titleOf = ({ session_id, session_name, file_name }: ListedFinding) =>
   sessionTitle({ id: session_id, name: session_name, file_name });
@@ -73,7 +74,12 @@ const columns: readonly TableColumn<ListedFinding>[] = [
     width: 160,
     grow: "1fr",
     look: "font-mono",
-    cell: ({ target }) => <SafeText text={target ?? "–"} limit={200} />,
+    cell: ({ target, root_path }) => (
+      <>
+        <SafeText text={target ?? "–"} limit={200} />
+        <RootNote rootPath={root_path} />
+      </>
+    ),
   },
   {
     id: "techniques",

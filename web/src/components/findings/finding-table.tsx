@@ -9,6 +9,7 @@ import { plural } from "@/lib/number";
 import { viewPath } from "@/lib/view";
 import { FailedSign } from "./failed-sign";
 import { LevelBadge } from "./level-badge";
+import { RootNote } from "./root-note";
 
 export type Finding = components["schemas"]["Finding"];
 
@@ -83,7 +84,12 @@ function columnsOf(sessionId: string): readonly TableColumn<Finding>[] {
       width: 200,
       grow: "1fr",
       look: "font-mono",
-      cell: ({ target }) => <SafeText text={target ?? "–"} limit={200} />,
+      cell: ({ target, root_path }) => (
+        <>
+          <SafeText text={target ?? "–"} limit={200} />
+          <RootNote rootPath={root_path} />
+        </>
+      ),
     },
     {
       id: "techniques",
