@@ -15,10 +15,11 @@ import (
 // by name: %admins% has those of "admins". nil is ready to use, and has none.
 type Placeholders map[string][]*yaml.Node
 
-// placeholder matches a placeholder. unknownTag is the tag of a node whose value is one that
-// has no values.
+// placeholder matches a placeholder.
 var placeholder = regexp.MustCompile(`%[A-Za-z0-9_]+%`)
 
+// unknownTag is the tag of a value of a rule whose placeholder has no values. The node has the
+// placeholder.
 const unknownTag = "!unknown"
 
 // maxExpanded is the most bytes of all values of a rule after |expand.
