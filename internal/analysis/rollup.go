@@ -129,10 +129,24 @@ func moved(value []byte) int64 {
 }
 
 // Failed reports whether the operation of an event failed, as far as its data says so. A
-// connection that is in progress did not.
+// connection that is in progress did not, nor did one that had been made before.
 func Failed(e *models.Event) bool {
 	status := jsonscan.Find(e.Data, "status")
-	return wire.Failed(status) && reason(status, jsonscan.Find(e.Data, "error")) != inProgress
+	if !wire.Failed(status) {
+		return false
+	}
+	why := reason(status, jsonscan.Find(e.Data, "error"))
+	return why != inProgress && why != connectedBefore
+}
+
+// RootPath returns the root directory of the process of an event if it has another one, or
+// another mount namespace, than the agent; nil if not, or if nothing is known of it.
+func RootPath(e *models.Event) *string {
+	root := text(jsonscan.Find(jsonscan.Find(e.Data, "metadata"), "rootPath"), maxPathLen)
+	if root == "" {
+		return nil
+	}
+	return &root
 }
 
 // text returns the text of a string of at most maxLen bytes; "" for other values.

@@ -13,7 +13,7 @@ import (
 
 // Story is the rollup of what programs did: one deed for each program, kind of deed and
 // object. It leaves out what says little: forks, exits, closes, maps, sockets that are made,
-// and packets. Reads of a program count as one deed. It is not safe for concurrent use.
+// and packets, unless they answer a connection. Reads of a program count as one deed. It is not safe for concurrent use.
 type Story struct {
 	limits   Limits
 	bytes    int64
@@ -44,7 +44,7 @@ type Deed struct {
 	Seen
 
 	child, parent int64  // pids, of ran
-	confirms      bool   // it only confirms that a connection was made
+	confirms      bool   // it only tells what became of a connection that was begun
 	file          string // that ran: a script, or the program
 	image         string // the program
 }
@@ -83,7 +83,7 @@ func NewStory(limits Limits) *Story {
 
 // StoryTypes returns the event types that Story reads.
 func StoryTypes() []string {
-	return []string{models.TypeFile, models.TypeProcessCreation, "process_operation", models.TypeNetwork, models.TypeHTTP, "registry_operation"}
+	return []string{models.TypeFile, models.TypeProcessCreation, "process_operation", models.TypeNetwork, models.TypePacket, models.TypeHTTP, "registry_operation"}
 }
 
 // Home returns the home folder of the first program, "" if it is unknown.
@@ -105,9 +105,14 @@ func (s *Story) Add(e *models.Event, values [][]byte) {
 		key.object = ""
 	}
 	known := s.deeds[key]
+	if d.Kind == "not_connected" {
+		if begun := s.deeds[deedKey{d.Program, "connected", d.Object, d.Other}]; begun != nil && begun.Kind == "connecting" {
+			known = begun
+		}
+	}
 	if d.confirms {
-		if known != nil {
-			known.Kind, known.Result = "connected", ""
+		if known != nil && (d.Kind == "connected" || known.Kind == "connecting") {
+			known.Kind, known.Result = d.Kind, d.Result
 		}
 		return
 	}
@@ -149,12 +154,14 @@ func (s *Story) nameOf(pid *int64, name string) string {
 }
 
 // key returns what identifies a deed. A file that is created and written is one deed, and so
-// is a connection that is begun and made.
+// are one that is opened and read, and a connection that is begun and made.
 func (d *Deed) key() deedKey {
 	kind := d.Kind
 	switch kind {
 	case "created":
 		kind = "wrote"
+	case "opened":
+		kind = "read"
 	case "connecting":
 		kind = "connected"
 	}
@@ -163,8 +170,11 @@ func (d *Deed) key() deedKey {
 
 // count adds an event to a deed.
 func (d *Deed) count(e *models.Event, now *Deed) {
-	if now.Kind == "wrote" || now.Kind == "connected" {
+	switch now.Kind {
+	case "wrote", "read", "not_connected":
 		d.Kind = now.Kind
+	case "connected":
+		d.Kind, d.Result = now.Kind, ""
 	}
 	d.see(e)
 	d.Events++
@@ -313,6 +323,7 @@ const (
 	storyOwner
 	storyGroup
 	storyFileMode
+	storyTCPFlags
 )
 
 // StoryKeys returns the members of data that Story reads.
@@ -320,7 +331,7 @@ func StoryKeys() []string {
 	return []string{
 		"status", "error", "newFilePath", "flags", "bytesTransferred", "commandLine", "arguments", "imagePath", "filePath", "newProcessId",
 		"protocol", "dst", "dst_port", "src", "src_port", "dns", "request", "response", "kind", "role", "targetProcessId", "environment", "linkTarget",
-		"mode", "ownerId", "groupId", "fileMode",
+		"mode", "ownerId", "groupId", "fileMode", "tcpFlags",
 	}
 }
 
@@ -339,6 +350,8 @@ func (r *deedReader) read(e *models.Event, values [][]byte) (d Deed, ok bool) {
 		ok = ran(&d, values)
 	case models.TypeNetwork:
 		ok = network(&d, deref(e.Operation), values)
+	case models.TypePacket:
+		ok = packet(&d, values)
 	case models.TypeHTTP:
 		ok = flow(&d, values)
 	case "process_operation":
@@ -486,16 +499,22 @@ func network(d *Deed, operation string, values [][]byte) bool {
 	case "connect":
 		d.Kind = "connected"
 		if wire.Failed(values[storyStatus]) {
-			d.Kind, d.Result = "not_connected", reason(values[storyStatus], values[storyError])
-			if d.Result == inProgress {
-				d.Kind = "connecting"
+			switch d.Result = reason(values[storyStatus], values[storyError]); d.Result {
+			case inProgress:
+				d.Kind, d.Result = "connecting", "no answer yet"
+			case connectedBefore:
+				d.Result = ""
+			default:
+				d.Kind = "not_connected"
 			}
 		}
 	case "send", "receive":
-		if wire.Failed(values[storyStatus]) {
-			return false
-		}
 		d.Kind, d.confirms = "connected", protocol != "udp"
+		if wire.Failed(values[storyStatus]) {
+			// What the peer answered. Other errors, such as EAGAIN, say nothing about it.
+			d.Kind, d.Result = "not_connected", reason(values[storyStatus], values[storyError])
+			return d.confirms && answers[d.Result]
+		}
 		if protocol == "udp" {
 			d.Kind = "sent"
 			return operation == "Send" && d.Object != ""
@@ -504,6 +523,20 @@ func network(d *Deed, operation string, values [][]byte) bool {
 		d.Kind, d.Object = "accepted", text(values[storyTo], maxHostLen)
 	case "listen":
 		d.Kind, d.Object = "listened", address(values[storyFrom], values[storyFromPort])
+	default:
+		return false
+	}
+	return d.Object != ""
+}
+
+// packet reads a packet of TCP that answers a connection.
+func packet(d *Deed, values [][]byte) bool {
+	d.confirms, d.Object = true, address(values[storyFrom], values[storyFromPort])
+	switch text(values[storyTCPFlags], 16) {
+	case "SYN, ACK":
+		d.Kind = "connected"
+	case "RST", "RST, ACK":
+		d.Kind, d.Result = "not_connected", refused
 	default:
 		return false
 	}
@@ -579,6 +612,9 @@ func called(d *Deed, e *models.Event, values [][]byte) bool {
 	if _, ok := jsonscan.Integer(values[storyTargetPID]); ok && d.Other == "" {
 		d.Other = "process " + string(jsonscan.AppendNumber(nil, values[storyTargetPID]))
 	}
+	if wire.Failed(values[storyStatus]) {
+		d.Kind, d.Result = "tried", reason(values[storyStatus], values[storyError])
+	}
 	return true
 }
 
@@ -586,13 +622,21 @@ func called(d *Deed, e *models.Event, values [][]byte) bool {
 const (
 	permissionDenied = "permission denied"
 	inProgress       = "in progress"
+	connectedBefore  = "connected already"
+	refused          = "refused"
+	noAnswer         = "no answer"
+	noWayToNetwork   = "no way to the network"
+	noWayToHost      = "no way to the host"
 )
+
+// answers are the reasons that say why a connection was not made.
+var answers = map[string]bool{refused: true, noAnswer: true, noWayToNetwork: true, noWayToHost: true} //nolint:gochecknoglobals // a constant
 
 // reasons are the words for errors of Linux, and for statuses of Windows.
 var reasons = map[string]string{ //nolint:gochecknoglobals // a constant
-	"EACCES": permissionDenied, "EPERM": permissionDenied, "ENOENT": "it does not exist", "ENOEXEC": "it is no program", "ECONNREFUSED": "refused",
-	"ETIMEDOUT": "no answer", "ENETUNREACH": "no way to the network", "EHOSTUNREACH": "no way to the host", "EINPROGRESS": inProgress, "ECONNRESET": "reset",
-	"-13": permissionDenied, "-1": permissionDenied, "-115": inProgress, "-1073741790": permissionDenied, "-1073741772": "it does not exist", "-1073741766": "it does not exist",
+	"EACCES": permissionDenied, "EPERM": permissionDenied, "ENOENT": "it does not exist", "ENOEXEC": "it is no program", "ECONNREFUSED": refused,
+	"ETIMEDOUT": noAnswer, "ENETUNREACH": noWayToNetwork, "EHOSTUNREACH": noWayToHost, "EINPROGRESS": inProgress, "EALREADY": inProgress, "EISCONN": connectedBefore, "ECONNRESET": "reset",
+	"-13": permissionDenied, "-1": permissionDenied, "-115": inProgress, "-114": inProgress, "-106": connectedBefore, "-1073741790": permissionDenied, "-1073741772": "it does not exist", "-1073741766": "it does not exist",
 }
 
 // reason returns why an operation failed, by the status and the name of the error.

@@ -71,10 +71,10 @@ func (s *Story) sections() []Section {
 			switch name := strings.Join(names[hostOf(text)], ", "); {
 			case name != "":
 				o.Note = name
-			case d.Kind == "not_connected" && isFirst:
-				o.Note = d.Result
-			case d.Kind != "not_connected":
+			case d.Kind == "connected" || d.Kind == "sent":
 				o.Note = ""
+			case isFirst:
+				o.Note = d.Result
 			}
 		case d.Kind == "deleted_itself":
 			o.Note = "it was running"

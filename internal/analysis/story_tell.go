@@ -18,10 +18,11 @@ import (
 
 // Finding is what a rule found in a session, for its story.
 type Finding struct {
-	Level  string // as Sigma names it
-	Tags   []string
-	Seqs   []int64        // of the first events
-	Events []models.Event // some of them
+	Level    string // as Sigma names it
+	Tags     []string
+	Sentence string         // of the rule, as those of sentences.yaml; "" for none
+	Seqs     []int64        // of the first events
+	Events   []models.Event // some of them
 }
 
 // Step is a line of a story: a deed, several deeds of a kind, or the life of a file that ran.
@@ -73,8 +74,15 @@ const (
 	alone    = 4   // deeds of one kind of one program that have lines of their own
 )
 
+// words are the sentences of a kind of deed. Own says that the sentence of a rule does not
+// replace One: nothing was done, or One says more.
+type words struct {
+	Class, One, Many string
+	Own              bool
+}
+
 // sentences are the sentences of the kinds of deeds.
-var sentences = func() (all map[string]struct{ Class, One, Many string }) { //nolint:gochecknoglobals // a constant
+var sentences = func() (all map[string]words) { //nolint:gochecknoglobals // a constant
 	if err := yaml.Unmarshal(sentencesFile, &all); err != nil {
 		panic(err) // a test reads it, too
 	}
@@ -116,7 +124,7 @@ type teller struct {
 	asked    map[string]bool // programs and the addresses that they sent HTTP requests to
 }
 
-// Tell tells the story with what rules found. Findings attach to the deeds that their events
+// Tell tells the story with what rules found, the most severe first. Findings attach to the deeds that their events
 // tell; a finding without such a deed gets a step of its own.
 func (s *Story) Tell(findings []Finding) Told {
 	t := &teller{findings: findings, of: map[*Deed][]int{}, used: map[*Deed]bool{}, asked: map[string]bool{}, told: Told{LeftOut: s.leftOut}}
@@ -168,9 +176,9 @@ func (t *teller) attach(s *Story) []*Deed {
 		}
 		for i := range f.Events {
 			e := &f.Events[i]
-			d, ok := reader.read(e, storyValues(e.Data))
+			d, ok := reader.read(e, StoryValues(e.Data))
 			if !ok {
-				d = Deed{Kind: kindOf(e), Program: deref(e.ProcessName), Object: deref(e.Operation), Other: cut(deref(e.Target))}
+				d = leftOut(e)
 			}
 			d.Program = s.nameOf(e.PID, d.Program)
 			key := d.key()
@@ -195,16 +203,22 @@ func (t *teller) attach(s *Story) []*Deed {
 	return deeds
 }
 
-// kindOf returns the kind of deed of an event that the story leaves out.
-func kindOf(e *models.Event) string {
-	if e.EventType == models.TypeFile && actionOf(deref(e.Operation)) == actionRead && strings.HasPrefix(deref(e.Target), "pipe:") {
-		return "piped"
+// leftOut returns the deed of an event that the story leaves out.
+func leftOut(e *models.Event) Deed {
+	d := Deed{Kind: "event", Program: deref(e.ProcessName), Object: deref(e.Operation), Other: cut(deref(e.Target))}
+	switch {
+	case Failed(e):
+		d.Kind, d.Result = "tried", reason(jsonscan.Find(e.Data, "status"), jsonscan.Find(e.Data, "error"))
+	case e.EventType == models.TypeFile && actionOf(d.Object) == actionRead && strings.HasPrefix(d.Other, "pipe:"):
+		d.Kind = "piped"
+	case e.EventType == models.TypeFile && actionOf(d.Object) == actionOpen:
+		d.Kind, d.Object, d.Other = "opened", d.Other, ""
 	}
-	return "event"
+	return d
 }
 
-// storyValues returns the values of StoryKeys in an event's data.
-func storyValues(data []byte) [][]byte {
+// StoryValues returns the values of StoryKeys in an event's data.
+func StoryValues(data []byte) [][]byte {
 	keys := StoryKeys()
 	values := make([][]byte, len(keys))
 	for i, key := range keys {
@@ -288,7 +302,7 @@ func (t *teller) groups(deeds []*Deed) {
 	type group struct{ program, kind, findings string }
 	of := func(d *Deed) group {
 		g := group{d.Program, d.Kind, fmt.Sprint(t.of[d])}
-		if d.Kind == "called" || d.Kind == "event" {
+		if isCall(d) {
 			g.kind += d.Object
 		}
 		return g
@@ -322,7 +336,7 @@ func (t *teller) step(deeds []*Deed) {
 	first := *deeds[0]
 	words := sentences[first.Kind]
 	step := Step{Kind: first.Kind, Class: words.Class, Objects: len(deeds), PID: first.PID}
-	template := words.One
+	template := cmp.Or(t.sentenceOf(deeds, words), words.One)
 	for _, d := range deeds {
 		t.join(&step, d)
 		if d != deeds[0] {
@@ -344,6 +358,20 @@ func (t *teller) step(deeds []*Deed) {
 		}
 	}
 	t.told.Steps = append(t.told.Steps, step)
+}
+
+// sentenceOf returns the sentence of the most severe rule that found a deed, "" if that is not
+// to be told.
+func (t *teller) sentenceOf(deeds []*Deed, words words) string {
+	if len(deeds) > 1 || words.Own || len(t.of[deeds[0]]) == 0 {
+		return ""
+	}
+	return t.findings[slices.Min(t.of[deeds[0]])].Sentence
+}
+
+// isCall reports whether the object of a deed is an operation. What that was about is Other.
+func isCall(d *Deed) bool {
+	return d.Kind == "called" || d.Kind == "event" || d.Kind == "tried" || d.Kind == "piped"
 }
 
 // matters reports whether a step is one that an analyst should see first.
@@ -443,7 +471,9 @@ func sentence(template string, d *Deed, count int) (parts []Part) {
 		case "pid":
 			text = strconv.FormatInt(d.child, 10)
 		default:
-			text = d.Object
+			if text = d.Object; isCall(d) {
+				text = d.Other
+			}
 		}
 		parts = append(parts, Part{text, name})
 	}

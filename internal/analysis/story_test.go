@@ -65,6 +65,102 @@ func TestStoryOfModes(t *testing.T) {
 	}
 }
 
+// TestStoryOfConnections checks what the story says of a connection that the call did not wait
+// for: later events tell what became of it.
+func TestStoryOfConnections(t *testing.T) {
+	const begun, again, made, refused, timedOut, later, sent = `Connect -115 EINPROGRESS`, `Connect -114 EALREADY`, `Connect -106 EISCONN`, `Connect -111 ECONNREFUSED`, `Receive -110 ETIMEDOUT`, `Receive -11 EAGAIN`, `Send 5 `
+	const accepted, reset, own, ack = "packet in SYN, ACK", "packet in RST, ACK", "packet out RST", "packet in ACK"
+	const isOpen, isClosed, noAnswer = "a connected to 192.0.2.1:80", "a could not connect to 192.0.2.1:80: refused", "a began to connect to 192.0.2.1:80: no answer yet"
+	for _, test := range []struct {
+		calls []string
+		want  string
+	}{
+		{[]string{begun}, noAnswer},
+		{[]string{begun, again, later}, noAnswer},
+		{[]string{begun, made}, isOpen},
+		{[]string{begun, sent}, isOpen},
+		{[]string{begun, sent, later}, isOpen},
+		{[]string{begun, refused}, isClosed},
+		{[]string{begun, timedOut}, "a could not connect to 192.0.2.1:80: no answer"},
+		{[]string{begun, sent, timedOut}, isOpen},
+		{[]string{refused}, isClosed},
+		{[]string{refused, begun}, isClosed + "; " + noAnswer},
+		{[]string{begun, accepted}, isOpen},
+		{[]string{begun, reset}, isClosed},
+		{[]string{begun, accepted, reset}, isOpen},
+		{[]string{begun, own, ack}, noAnswer},
+		{[]string{accepted, reset}, ""},
+		{[]string{later}, ""},
+		{[]string{sent}, ""},
+	} {
+		s := NewStory(Limits{Groups: 10, Bytes: 1 << 20})
+		for i, call := range test.calls {
+			words := strings.SplitN(call, " ", 3)
+			if words[0] == "packet" {
+				ends := map[string]string{"in": `"src":"192.0.2.1","src_port":80,"dst":"10.0.0.2","dst_port":4000`, "out": `"src":"10.0.0.2","src_port":4000,"dst":"192.0.2.1","dst_port":80`}[words[1]]
+				s.Add(event(int64(i+1), models.TypePacket, "", "a", "192.0.2.1", 7), StoryValues([]byte(fmt.Sprintf(`{%s,"tcpFlags":%q}`, ends, words[2]))))
+				continue
+			}
+			data := fmt.Sprintf(`{"protocol":"tcp","dst":"192.0.2.1","dst_port":80,"status":%s,"error":%q}`, words[1], words[2])
+			s.Add(event(int64(i+1), models.TypeNetwork, words[0], "a", "192.0.2.1", 7), StoryValues([]byte(data)))
+		}
+		var lines []string
+		for _, step := range s.Tell(nil).Steps {
+			line := ""
+			for _, part := range step.Parts {
+				line += part.Text
+			}
+			lines = append(lines, line)
+		}
+		if got := strings.Join(lines, "; "); got != test.want {
+			t.Errorf("%v: %q, want %q", test.calls, got, test.want)
+		}
+	}
+}
+
+// TestRuleSentences checks when the sentence of a rule is told: for one deed that was done. It
+// is that of the most severe rule.
+func TestRuleSentences(t *testing.T) {
+	file := func(seq int64, operation, data string) models.Event {
+		e := event(seq, models.TypeFile, operation, "cat", "/etc/shadow", 1)
+		e.Data = models.JSON(data)
+		return *e
+	}
+	opened := func(seq int64, data string) models.Event { return file(seq, "OpenFile", data) }
+	call := *event(1, "process_operation", "PtraceProcess", "gdb", "", 1)
+	for _, test := range []struct {
+		events   []models.Event
+		sentence string
+		want     string
+	}{
+		{[]models.Event{opened(1, `{"status":3}`)}, "{program} read the password hashes: {path}", "cat read the password hashes: /etc/shadow"},
+		{[]models.Event{opened(1, `{"status":3}`)}, "", "cat opened /etc/shadow"},
+		{[]models.Event{opened(1, `{"status":-13,"error":"EACCES"}`)}, "{program} read {path}", "cat tried /etc/shadow: permission denied"},
+		{[]models.Event{opened(1, `{"status":-2,"error":"ENOENT"}`)}, "{program} read {path}", "cat tried OpenFile /etc/shadow: it does not exist"},
+		{[]models.Event{opened(1, `{"status":3}`), file(2, "ReadFile", `{"status":5,"bytesTransferred":5}`)}, "{program} read it: {path}", "cat read it: /etc/shadow"},
+		{[]models.Event{call}, "{program} took control of {path}{other}{operation}", "gdb took control of PtraceProcess"},
+	} {
+		s := NewStory(Limits{Groups: 10, Bytes: 1 << 20})
+		var seqs []int64
+		for i := range test.events {
+			s.Add(&test.events[i], StoryValues(test.events[i].Data))
+			seqs = append(seqs, test.events[i].Seq)
+		}
+		told := s.Tell([]Finding{{Level: "high", Sentence: test.sentence, Seqs: seqs, Events: test.events}, {Level: "low", Sentence: "another", Seqs: seqs}})
+		var got string
+		for _, step := range told.Steps { // another line tells what a program read
+			for _, part := range step.Parts {
+				if len(step.Findings) > 0 {
+					got += part.Text
+				}
+			}
+		}
+		if got != test.want {
+			t.Errorf("%q, want %q", got, test.want)
+		}
+	}
+}
+
 // TestStoryOfAnyEvents checks that a story of hostile events is bounded, that each of its
 // steps has events, and that its values are values: no text of an event is a word of a
 // sentence.
@@ -86,7 +182,7 @@ func TestStoryOfAnyEvents(t *testing.T) {
 			}
 			s.Add(e, values)
 		}
-		told := s.Tell([]Finding{{Level: "high", Seqs: []int64{1, 2, 99}, Tags: []string{"attack.persistence"}, Events: []models.Event{*event(1, "other", "HOSTILE", "p", "t", 1)}}})
+		told := s.Tell([]Finding{{Level: "high", Sentence: "{program} did {path} {other} ({result})", Seqs: []int64{1, 2, 99}, Tags: []string{"attack.persistence"}, Events: []models.Event{*event(1, "other", "HOSTILE", "p", "t", 1)}}})
 		if len(s.deeds) > 20 || len(told.Steps) > 20+1 {
 			t.Fatalf("%d deeds, %d steps", len(s.deeds), len(told.Steps))
 		}
@@ -144,6 +240,8 @@ func TestFailed(t *testing.T) {
 		`{"response":{"status":-1}}`:            false,
 		`{"status":-115,"error":"EINPROGRESS"}`: false,
 		`{"status":-115}`:                       false,
+		`{"status":-114,"error":"EALREADY"}`:    false,
+		`{"status":-106,"error":"EISCONN"}`:     false,
 		`{}`:                                    false,
 		``:                                      false,
 	} {

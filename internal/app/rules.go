@@ -21,7 +21,10 @@ import (
 )
 
 // ownRules returns the rules of this program. Nobody changes them.
-var ownRules = sync.OnceValues(func() ([]detect.Rule, error) { return detect.Load(rules.Files()) }) //nolint:gochecknoglobals // read once
+var ownRules = sync.OnceValues(func() ([]detect.Rule, error) { //nolint:gochecknoglobals // read once
+	all, _, err := detect.Load(rules.Files())
+	return all, err
+})
 
 // ruleSources returns the rules of this program, and those of RULES_DIR.
 func ruleSources(cfg config.Config) (*detect.Sources, error) {
@@ -89,7 +92,7 @@ func rulesAt(name string) ([]detect.Rule, error) {
 		rule.Path = name
 		return []detect.Rule{rule}, nil
 	}
-	found, err := detect.Load(os.DirFS(name))
+	found, _, err := detect.Load(os.DirFS(name))
 	if err == nil && len(found) == 0 {
 		err = fmt.Errorf("%s has no rules: no file ends in .yml or .yaml", name)
 	}
@@ -187,7 +190,7 @@ func testRules(given []detect.Rule, events string, stdin io.Reader, stdout io.Wr
 				seq = fmt.Sprint(n)
 			}
 			for _, rule := range session.Match(&in.Event) {
-				if found[rule].Add(&in.Event, analysis.Failed(&in.Event)); found[rule].Count <= shownSeqs {
+				if found[rule].Add(&in.Event, analysis.Failed(&in.Event), analysis.RootPath(&in.Event)); found[rule].Count <= shownSeqs {
 					seqs[rule] = append(seqs[rule], seq)
 				}
 			}

@@ -110,9 +110,9 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 	router, err := handlers.New(handlers.Services{
 		Ingest: queue, Events: eventService, Sessions: sessionService, Agents: service.NewAgents(agents, []service.HeartbeatListener{ends, senders}, cfg.AgentLostAfter, time.Now), Identity: service.NewIdentity(cfg.AgentKey.Reveal(), db.Peers), Senders: senders,
 		Catalog: catalog, Summaries: summaries, Processes: processes, Trees: service.NewProcessTrees(repository.NewProcesses(db), families, analysis), Analyst: analysis, Filters: service.NewFilters(families, detection),
-		Rollups: rollups, Live: hub, Imports: imports, Expired: service.NewExpirations(expiries, retention.Wake), Disk: disk, Findings: detection, Stories: service.NewStories(rollups, detection, transfers),
+		Rollups: rollups, Live: hub, Imports: imports, Expired: service.NewExpirations(expiries, retention.Wake), Disk: disk, Findings: detection, Stories: service.NewStories(rollups, detection, rules, transfers),
 		Identify: keys, Keys: keys, Audit: audit,
-		Rules: rules, Trials: service.NewTrials(sessions, transfers, log),
+		Rules: rules, Trials: service.NewTrials(sessions, transfers, rules, log),
 		Exports: service.NewExports(transfers, events, sessions, files, reads, time.Now, BuildVersion()),
 		Reads:   reads, ExportsAtOnce: service.NewExportGate(cfg.ExportsMax),
 	}, handlers.Checks{

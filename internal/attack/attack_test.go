@@ -122,7 +122,7 @@ func TestSameAs(t *testing.T) {
 // TestOwnRules checks that our rules name tactics and techniques of this version, and that
 // each technique belongs to a tactic of its rule.
 func TestOwnRules(t *testing.T) {
-	all, err := detect.Load(rules.Files())
+	all, _, err := detect.Load(rules.Files())
 	if err != nil {
 		t.Fatal(err)
 	}

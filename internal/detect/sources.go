@@ -5,9 +5,12 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
+
+	"ospulse/internal/sigma"
 )
 
 // Source is a folder of rules.
@@ -17,34 +20,35 @@ type Source struct {
 	Rules func() ([]Rule, error) // reads them if they never change; nil for a folder that may
 }
 
-func (s *Source) load() ([]Rule, error) {
+func (s *Source) load() ([]Rule, sigma.Placeholders, error) {
 	if s.Rules == nil {
 		return Load(s.Files)
 	}
 	rules, err := s.Rules()
-	return slices.Clone(rules), err
+	return slices.Clone(rules), nil, err
 }
 
 // Sources reads rules from several sources, and again once a file has changed. It is for
 // one goroutine.
 type Sources struct {
-	sources []Source
-	state   string // of the files, as they were read last
+	sources      []Source
+	state        string             // of the files, as they were read last
+	placeholders sigma.Placeholders // of all sources
 }
 
 // NewSources returns the reader of some sources.
 func NewSources(sources ...Source) *Sources { return &Sources{sources: sources} }
 
 // Load returns the rules of all sources, without keys, unless no file has changed since it
-// last did. The
-// error is that of a folder that cannot be read; the next Load tries again.
+// last did. The error is that of a folder that cannot be read; the next Load tries again.
 func (s *Sources) Load() (rules []Rule, changed bool, err error) {
 	state, err := s.stateNow()
 	if err != nil || state == s.state {
 		return nil, false, err
 	}
+	all := sigma.Placeholders{}
 	for _, source := range s.sources {
-		found, err := source.load()
+		found, placeholders, err := source.load()
 		if err != nil {
 			return nil, false, fmt.Errorf("%s: %w", source.Name, err)
 		}
@@ -52,10 +56,15 @@ func (s *Sources) Load() (rules []Rule, changed bool, err error) {
 			found[i].Origin = source.Name
 		}
 		rules = append(rules, found...)
+		maps.Copy(all, placeholders)
 	}
-	s.state = state
+	s.state, s.placeholders = state, all
 	return rules, true, nil
 }
+
+// Placeholders returns the values of placeholders in all sources, as Load read them last. The
+// caller must not change them.
+func (s *Sources) Placeholders() sigma.Placeholders { return s.placeholders }
 
 // Text returns the text of a rule's file as it is now. It is safe for concurrent use.
 func (s *Sources) Text(r *Rule) ([]byte, error) {

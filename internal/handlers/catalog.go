@@ -73,8 +73,7 @@ func (h *catalogHandler) list(c *echo.Context) error {
 		page.Sessions[i] = newSessionView(&sessions[i])
 	}
 	if next != nil {
-		text := encodeCursor(*next)
-		page.NextCursor = &text
+		page.NextCursor = new(encodeCursor(*next, filter.Severe))
 	}
 	return c.JSON(http.StatusOK, page)
 }
@@ -107,7 +106,17 @@ func sessionFilter(c *echo.Context) (filter models.SessionFilter, err error) {
 	if filter.To, err = timeParam(c, "to"); err != nil {
 		return filter, err
 	}
-	if filter.After, err = cursorParam(c); err != nil {
+	if filter.Level, err = levelParam(c); err != nil {
+		return filter, err
+	}
+	switch sort := c.QueryParam("sort"); sort {
+	case "", "created":
+	case "findings":
+		filter.Severe = true
+	default:
+		return filter, models.Errorf(models.CodeInvalid, "sort must be created or findings, not %.100q", sort)
+	}
+	if filter.After, err = cursorParam(c, filter.Severe); err != nil {
 		return filter, err
 	}
 	filter.Limit, err = limitParam(c, "limit", defaultSessionsLimit, maxSessionsLimit)
@@ -129,10 +138,18 @@ func textParam(c *echo.Context, name string) (string, error) {
 // cursorCheckLen is the number of bytes of a cursor's checksum.
 const cursorCheckLen = 6
 
-// encodeCursor encodes a place in the list of sessions. Its content is not secret, but
-// clients must not rely on it.
-func encodeCursor(cursor models.SessionCursor) string {
-	return sealCursor(strconv.FormatInt(cursor.CreatedAt.UnixMicro(), 10) + " " + cursor.ID)
+// severeCursor begins the cursors of a list that has the most severe findings first.
+const severeCursor = "findings "
+
+// encodeCursor encodes a place in the list of sessions. A list that has the most severe
+// findings first has cursors of its own. Their content is not secret, but clients must not
+// rely on it.
+func encodeCursor(cursor models.SessionCursor, severe bool) string {
+	text := strconv.FormatInt(cursor.CreatedAt.UnixMicro(), 10) + " " + cursor.ID
+	if severe {
+		text = severeCursor + strconv.Itoa(cursor.Rank) + " " + text
+	}
+	return sealCursor(text)
 }
 
 // sealCursor encodes the text of a cursor with a checksum.
@@ -152,16 +169,22 @@ func openCursor(cursor string) (text string, ok bool) {
 }
 
 // cursorParam decodes a cursor of encodeCursor; nil if there is none.
-func cursorParam(c *echo.Context) (*models.SessionCursor, error) {
+func cursorParam(c *echo.Context, severe bool) (*models.SessionCursor, error) {
 	given := c.QueryParam("cursor")
 	if given == "" {
 		return nil, nil // from the beginning of the list
 	}
-	if text, ok := openCursor(given); ok {
-		micros, id, _ := strings.Cut(text, " ")
-		if n, err := strconv.ParseInt(micros, 10, 64); err == nil && models.ValidID(id) {
-			return &models.SessionCursor{CreatedAt: time.UnixMicro(n).UTC(), ID: id}, nil
-		}
+	text, ok := openCursor(given)
+	rank := 0
+	if severe && ok {
+		var number string
+		text, ok = strings.CutPrefix(text, severeCursor)
+		number, text, _ = strings.Cut(text, " ")
+		rank, _ = strconv.Atoi(number) // sealCursor has checked it
+	}
+	micros, id, _ := strings.Cut(text, " ")
+	if n, err := strconv.ParseInt(micros, 10, 64); ok && err == nil && models.ValidID(id) {
+		return &models.SessionCursor{Rank: rank, CreatedAt: time.UnixMicro(n).UTC(), ID: id}, nil
 	}
 	return nil, models.Errorf(models.CodeInvalid, "cursor must be a next_cursor of this list, not %.100q", given)
 }

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -50,7 +51,8 @@ type findingHead struct {
 	PID         *int64          `json:"pid"` // of the first event, as the next two
 	ProcessName *string         `json:"process_name"`
 	Target      *string         `json:"target"`
-	IsImported  bool            `json:"imported"` // found by a rule of the backend that exported the session
+	RootPath    *string         `json:"root_path"` // of the processes, if none has the machine's
+	IsImported  bool            `json:"imported"`  // found by a rule of the backend that exported the session
 }
 
 func newFindingHead(f *models.Finding) findingHead {
@@ -58,7 +60,7 @@ func newFindingHead(f *models.Finding) findingHead {
 	return findingHead{
 		RuleID: f.RuleID, Version: f.Version, Title: f.Title, Level: f.Level, Tags: append([]string{}, f.Tags...), Tactics: named.Tactics, Techniques: newTechniqueViews(named.Techniques), Author: f.Author, License: f.License,
 		Events: f.Count, Failed: f.Failed, FirstAt: models.FormatTime(f.FirstAt), LastAt: models.FormatTime(f.LastAt),
-		PID: f.PID, ProcessName: f.ProcessName, Target: f.Target, IsImported: f.IsImported,
+		PID: f.PID, ProcessName: f.ProcessName, Target: f.Target, RootPath: f.RootPath, IsImported: f.IsImported,
 	}
 }
 
@@ -118,18 +120,24 @@ func (h *findingHandler) listAll(c *echo.Context) error {
 	return c.JSON(http.StatusOK, page)
 }
 
+// levelParam reads the lowest level of findings to select, "" if it is missing.
+func levelParam(c *echo.Context) (string, error) {
+	level := c.QueryParam("level")
+	if level != "" && !slices.Contains(models.FindingLevels, level) {
+		return "", models.Errorf(models.CodeInvalid, "level must be informational, low, medium, high or critical, not %.100q", level)
+	}
+	return level, nil
+}
+
 var techniqueID = regexp.MustCompile(`^[Tt][0-9]{4}(\.[0-9]{3})?$`)
 
 // findingFilter reads the query parameters that select findings.
 func findingFilter(c *echo.Context) (filter models.FindingFilter, err error) {
-	filter.Levels = models.FindingLevels
-	if level := c.QueryParam("level"); level != "" {
-		i := slices.Index(models.FindingLevels, level)
-		if i < 0 {
-			return filter, models.Errorf(models.CodeInvalid, "level must be informational, low, medium, high or critical, not %.100q", level)
-		}
-		filter.Levels = models.FindingLevels[:i+1]
+	level, err := levelParam(c)
+	if err != nil {
+		return filter, err
 	}
+	filter.Levels = models.FindingLevels[:slices.Index(models.FindingLevels, cmp.Or(level, "informational"))+1]
 	if id := c.QueryParam("technique"); id != "" {
 		if !techniqueID.MatchString(id) {
 			return filter, models.Errorf(models.CodeInvalid, "technique must be a technique of ATT&CK such as T1059 or T1059.004, not %.100q", id)

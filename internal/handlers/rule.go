@@ -220,8 +220,9 @@ type trialView struct {
 // sessionTrialView is what a rule would find in a session.
 type sessionTrialView struct {
 	SessionID string  `json:"session_id"`
-	Events    int64   `json:"events"` // that match
-	Seqs      []int64 `json:"seqs"`   // of the first of them
+	Events    int64   `json:"events"`       // that match
+	Failed    int64   `json:"failed_count"` // of these events
+	Seqs      []int64 `json:"seqs"`         // of the first of them
 	UpTo      int64   `json:"up_to_seq"`
 	Total     int64   `json:"event_count"`
 }
@@ -252,7 +253,7 @@ func (h *ruleHandler) try(c *echo.Context) error {
 	}
 	view := trialView{newRuleView(trial.Rule), make([]sessionTrialView, len(trial.Sessions)), trial.Events, trial.IsComplete, trial.Took.Milliseconds()}
 	for i, s := range trial.Sessions {
-		view.Sessions[i] = sessionTrialView{s.SessionID, s.Count, s.Seqs, s.UpTo, s.Total}
+		view.Sessions[i] = sessionTrialView{s.SessionID, s.Count, s.Failed, s.Seqs, s.UpTo, s.Total}
 	}
 	return c.JSON(http.StatusOK, view)
 }

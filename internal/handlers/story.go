@@ -112,6 +112,8 @@ type foundView struct {
 	Level  string `json:"level"`
 	Events int64  `json:"events"`
 	Failed int64  `json:"failed_count"` // of these events
+
+	RootPath *string `json:"root_path"`
 }
 
 func newStepViews(steps []analysis.Step) []stepView {
@@ -172,7 +174,7 @@ func (h *storyHandler) get(c *echo.Context) error {
 	}
 	for i := range story.Findings {
 		f := &story.Findings[i]
-		view.Findings[i] = foundView{f.RuleID, f.Title, f.Level, f.Count, f.Failed}
+		view.Findings[i] = foundView{f.RuleID, f.Title, f.Level, f.Count, f.Failed, f.RootPath}
 	}
 	return c.JSON(http.StatusOK, view)
 }

@@ -30,6 +30,10 @@ type Finding struct {
 	ProcessName *string `gorm:"column:process_name;type:text"`
 	Target      *string `gorm:"type:text"`
 
+	// RootPath is the root directory of the first event's process if all events are of
+	// processes with another root directory or mount namespace than the agent; otherwise nil.
+	RootPath *string `gorm:"column:root_path;type:text"`
+
 	IsImported bool `gorm:"-"` // it is an ImportedFinding
 
 	Session *Session `gorm:"foreignKey:SessionID;references:ID;constraint:OnDelete:CASCADE"`
@@ -114,14 +118,18 @@ func LevelRank(level string) int {
 const MaxFindingSeqs = 1000
 
 // Add counts an event that matches the rule. The caller adds events in the order of Seq, and
-// says whether the operation failed. The finding keeps nothing of the event's memory.
-func (f *Finding) Add(e *Event, failed bool) {
+// says whether the operation failed, and which root directory the process has if it is not
+// the agent's. The finding keeps nothing of the event's memory.
+func (f *Finding) Add(e *Event, failed bool, rootPath *string) {
 	if f.Count == 0 {
 		f.FirstAt, f.LastAt = e.Timestamp, e.Timestamp
 		if e.PID != nil {
 			f.PID = new(*e.PID)
 		}
-		f.ProcessName, f.Target = cloned(e.ProcessName), cloned(e.Target)
+		f.ProcessName, f.Target, f.RootPath = cloned(e.ProcessName), cloned(e.Target), cloned(rootPath)
+	}
+	if rootPath == nil {
+		f.RootPath = nil
 	}
 	if e.Timestamp.Before(f.FirstAt) {
 		f.FirstAt = e.Timestamp
@@ -148,6 +156,9 @@ func cloned(text *string) *string {
 func (f *Finding) Merge(later *Finding) {
 	f.Count += later.Count
 	f.Failed += later.Failed
+	if later.RootPath == nil {
+		f.RootPath = nil
+	}
 	f.Seqs = append(f.Seqs, later.Seqs[:min(len(later.Seqs), MaxFindingSeqs-len(f.Seqs))]...)
 	if later.FirstAt.Before(f.FirstAt) {
 		f.FirstAt = later.FirstAt

@@ -236,12 +236,15 @@ type SessionFilter struct {
 	Text     string         // a part of the name, the notes or the file name
 	From, To time.Time      // of CreatedAt, both included
 	Kept     bool           // only sessions with Keep
+	Level    string         // only sessions with a finding of this level or above
+	Severe   bool           // the list has the sessions with the most severe findings first
 	After    *SessionCursor // selects the sessions after it in the list
 	Limit    int
 }
 
 // SessionCursor is a place in the list of sessions, which has the newest first.
 type SessionCursor struct {
+	Rank      int // LevelRank of the highest level of the session's findings, if they come first
 	CreatedAt time.Time
 	ID        string
 }

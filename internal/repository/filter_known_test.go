@@ -20,7 +20,7 @@ import (
 // routineRules returns the routine rules that come with OS-Pulse.
 func routineRules(t testing.TB) []filter.RoutineRule {
 	t.Helper()
-	all, err := detect.Load(rules.Files())
+	all, _, err := detect.Load(rules.Files())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -188,7 +188,7 @@ func mergeFinding(tx *gorm.DB, found *models.Finding) (isNew bool, err error) {
 		return true, tx.Create(found).Error
 	}
 	stored[0].Merge(found)
-	return false, tx.Select("event_count", "failed_count", "seqs", "first_at", "last_at").Updates(&stored[0]).Error
+	return false, tx.Select("event_count", "failed_count", "root_path", "seqs", "first_at", "last_at").Updates(&stored[0]).Error
 }
 
 // imports is the condition for findings of imports that are shown: no rule with the same ID
@@ -234,7 +234,7 @@ func (r *Findings) List(ctx context.Context, filter models.FindingFilter) (found
 // listedColumns returns the columns of a models.ListedFinding in a join of a table of findings
 // with sessions.
 func listedColumns(table string) string {
-	return table + ".session_id, rule_id, version, title, level, " + table + ".tags, author, license, " + table + ".event_count, failed_count, first_at, last_at, pid, process_name, target, sessions.name AS session_name, sessions.file_name"
+	return table + ".session_id, rule_id, version, title, level, " + table + ".tags, author, license, " + table + ".event_count, failed_count, first_at, last_at, pid, process_name, target, root_path, sessions.name AS session_name, sessions.file_name"
 }
 
 // listLevel returns up to limit findings of one level from a table, which is findings or

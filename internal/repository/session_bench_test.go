@@ -56,6 +56,8 @@ func BenchmarkSessionList(b *testing.B) {
 				{"no-state", models.SessionFilter{State: models.StateActive}},
 				{"hash", models.SessionFilter{SHA256: fmt.Sprintf("%064x", 77*7919*65536*65536)}},
 				{"hash-beginning", models.SessionFilter{SHA256: "0000abcd"}},
+				{"level", models.SessionFilter{Level: "high"}},
+				{"severe", models.SessionFilter{Severe: true}},
 				{"tag", models.SessionFilter{Tag: "t7"}},
 				{"text", models.SessionFilter{Text: "SAMPLE-99"}},
 				{"no-text", models.SessionFilter{Text: "nowhere"}},

@@ -12,7 +12,7 @@ import (
 )
 
 // List returns up to filter.Limit visible sessions, newest first; those of the same
-// moment by descending ID.
+// moment by descending ID. With filter.Severe, those with the most severe findings come first.
 func (r *Sessions) List(ctx context.Context, filter models.SessionFilter) ([]models.Session, error) {
 	var sessions []models.Session
 	err := r.selected(ctx, filter).Find(&sessions).Error
@@ -63,11 +63,22 @@ func (r *Sessions) selected(ctx context.Context, filter models.SessionFilter) *g
 	if !filter.To.IsZero() {
 		query = query.Where("created_at <= ?", filter.To)
 	}
-	if after := filter.After; after != nil {
+	if filter.Level != "" {
+		query = query.Where(levelRank+" >= ?", models.LevelRank(filter.Level))
+	}
+	if after := filter.After; after != nil && filter.Severe {
+		query = query.Where("("+levelRank+", created_at, id) < (?, ?, ?)", after.Rank, after.CreatedAt, after.ID)
+	} else if after != nil {
 		query = query.Where("(created_at, id) < (?, ?)", after.CreatedAt, after.ID)
+	}
+	if filter.Severe {
+		query = query.Order(levelRank + " DESC")
 	}
 	return query.Order("created_at DESC, id DESC").Limit(filter.Limit)
 }
+
+// levelRank is models.LevelRank of the highest level of a session's findings.
+const levelRank = "CASE WHEN findings_critical > 0 THEN 5 WHEN findings_high > 0 THEN 4 WHEN findings_medium > 0 THEN 3 WHEN findings_low > 0 THEN 2 WHEN findings_informational > 0 THEN 1 ELSE 0 END"
 
 // contains returns the condition that a column contains a text. The text is in lower
 // case; the condition ignores the case of A to Z only.

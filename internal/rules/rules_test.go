@@ -7,13 +7,16 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"go.yaml.in/yaml/v3"
 
+	"ospulse/internal/analysis"
 	"ospulse/internal/detect"
 	"ospulse/internal/filter"
+	"ospulse/internal/models"
 	"ospulse/internal/rules"
 	"ospulse/internal/sigma"
 	"ospulse/internal/wire"
@@ -25,11 +28,46 @@ type story []map[string]any
 
 func own(t testing.TB) []detect.Rule {
 	t.Helper()
-	all, err := detect.Load(rules.Files())
+	all, _, err := detect.Load(rules.Files())
 	if err != nil {
 		t.Fatal(err)
 	}
 	return all
+}
+
+// stories returns the tests of a rule: those that it must match, and those that it must not.
+func stories(t *testing.T, r detect.Rule) (match, not []story) {
+	t.Helper()
+	text, err := fs.ReadFile(rules.Files(), r.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file struct {
+		Tests struct{ Match, Not []story }
+	}
+	if err := yaml.Unmarshal(text, &file); err != nil {
+		t.Fatal(err)
+	}
+	return file.Tests.Match, file.Tests.Not
+}
+
+// received returns an event of a story as it is received.
+func received(t *testing.T, e map[string]any) models.Event {
+	t.Helper()
+	for name, usual := range map[string]any{"timestamp": "2026-11-22T18:57:39Z", "source": "os-pulse-agent"} {
+		if e[name] == nil {
+			e[name] = usual
+		}
+	}
+	body, err := json.Marshal(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := wire.Event(body, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return in.Event
 }
 
 // TestRules checks that each rule is complete, and that it matches its events and not the
@@ -65,28 +103,16 @@ func TestRules(t *testing.T) {
 				}
 				names[key] = r.Path
 			}
-			text, err := fs.ReadFile(rules.Files(), r.Path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var file struct {
-				Tests struct {
-					Match []story `yaml:"match"`
-					Not   []story `yaml:"not"`
-				} `yaml:"tests"`
-			}
-			if err := yaml.Unmarshal(text, &file); err != nil {
-				t.Fatal(err)
-			}
-			if len(file.Tests.Match) == 0 || len(file.Tests.Not) == 0 {
+			match, not := stories(t, r)
+			if len(match) == 0 || len(not) == 0 {
 				t.Error("it has no tests.match or no tests.not")
 			}
-			for _, s := range file.Tests.Match {
+			for _, s := range match {
 				if !matches(t, r, s) {
 					t.Errorf("it does not match %v", s)
 				}
 			}
-			for _, s := range file.Tests.Not {
+			for _, s := range not {
 				if matches(t, r, s) {
 					t.Errorf("it matches %v", s)
 				}
@@ -123,20 +149,8 @@ func matches(t *testing.T, r detect.Rule, s story) (matched bool) {
 	t.Helper()
 	session := detect.New([]filter.Node{r.Where}).NewSession()
 	for _, e := range s {
-		for name, usual := range map[string]any{"timestamp": "2026-11-22T18:57:39Z", "source": "os-pulse-agent"} {
-			if e[name] == nil {
-				e[name] = usual
-			}
-		}
-		body, err := json.Marshal(e)
-		if err != nil {
-			t.Fatal(err)
-		}
-		in, err := wire.Event(body, time.Now())
-		if err != nil {
-			t.Fatal(err)
-		}
-		matched = len(session.Match(&in.Event)) > 0
+		event := received(t, e)
+		matched = len(session.Match(&event)) > 0
 	}
 	return matched
 }
@@ -174,6 +188,57 @@ func TestBenignWork(t *testing.T) {
 			}
 			if medium > 3 {
 				t.Errorf("%d rules of level medium match", medium)
+			}
+		})
+	}
+}
+
+// TestSentences checks that each rule has a sentence of its own, and that the story tells it of
+// the rule's events with all of its values.
+func TestSentences(t *testing.T) {
+	for _, r := range own(t) {
+		if r.Kind == sigma.Routine {
+			continue
+		}
+		t.Run(r.Path, func(t *testing.T) {
+			match, _ := stories(t, r)
+			for _, s := range match {
+				told := analysis.NewStory(analysis.Limits{Groups: 100, Bytes: 1 << 20})
+				var last models.Event
+				for i, e := range s {
+					if i == len(s)-1 { // an attempt that failed has the sentence of its kind
+						if status, isNumber := e["data"].(map[string]any)["status"].(int); isNumber && status < 0 {
+							e["data"].(map[string]any)["status"] = 0
+						}
+					}
+					last = received(t, e)
+					last.Seq = int64(i + 1)
+					told.Add(&last, analysis.StoryValues(last.Data))
+				}
+				steps := told.Tell([]analysis.Finding{{Level: string(r.Level), Tags: r.Tags, Sentence: r.Sentence, Seqs: []int64{last.Seq}, Events: []models.Event{last}}}).Steps
+				at := slices.IndexFunc(steps, func(step analysis.Step) bool { return len(step.Findings) > 0 })
+				if at < 0 {
+					t.Fatalf("no step has the finding: %+v", steps)
+				}
+				var text, words strings.Builder
+				for _, part := range steps[at].Parts {
+					if part.Text == "" && part.As != "program" { // which the dashboard calls unknown
+						t.Errorf("{%s} has no value in %+v", part.As, s[len(s)-1])
+					}
+					text.WriteString(part.Text)
+					if part.As != "" {
+						part.Text = "{" + part.As + "}"
+					}
+					words.WriteString(part.Text)
+				}
+				want := r.Sentence
+				if !strings.Contains(words.String(), "{bytes}") {
+					want = strings.Replace(want, " ({bytes})", "", 1)
+				}
+				if words.String() != want && steps[at].Kind != "renamed" && steps[at].Kind != "linked" {
+					t.Errorf("the sentence is %q, not %q", words.String(), want)
+				}
+				t.Log(text.String())
 			}
 		})
 	}

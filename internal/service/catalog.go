@@ -61,8 +61,8 @@ func NewCatalog(sessions CatalogRepository, agents AgentFinder, files CatalogFil
 	return &Catalog{sessions: sessions, agents: agents, files: files, announce: announce, clock: clock, log: log, wake: make(chan struct{}, 1)}
 }
 
-// List returns up to filter.Limit sessions, newest first, and the cursor of the next
-// page; nil at the end.
+// List returns up to filter.Limit sessions in the order that filter says, and the cursor of
+// the next page; nil at the end.
 func (a *Catalog) List(ctx context.Context, filter models.SessionFilter) ([]models.Session, *models.SessionCursor, error) {
 	limit := filter.Limit
 	filter.Limit++ // to see whether more follow
@@ -72,7 +72,7 @@ func (a *Catalog) List(ctx context.Context, filter models.SessionFilter) ([]mode
 	}
 	sessions = sessions[:limit]
 	last := &sessions[limit-1]
-	return sessions, &models.SessionCursor{CreatedAt: last.CreatedAt, ID: last.ID}, nil
+	return sessions, &models.SessionCursor{Rank: models.LevelRank(last.Findings.Highest()), CreatedAt: last.CreatedAt, ID: last.ID}, nil
 }
 
 // Get returns a session and its agent; nil for a session without one.

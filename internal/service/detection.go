@@ -87,11 +87,11 @@ type gone struct {
 func (s *ruleSet) lost(next *ruleSet) (ruleIDs []string, isAll bool) {
 	versions := map[string]string{}
 	for i := range next.rules {
-		versions[next.rules[i].Key] = next.rules[i].Hash
+		versions[next.rules[i].Key] = next.rules[i].State()
 	}
 	kept := 0
 	for i := range s.rules {
-		if versions[s.rules[i].Key] == s.rules[i].Hash {
+		if versions[s.rules[i].Key] == s.rules[i].State() {
 			kept++
 		} else {
 			ruleIDs = append(ruleIDs, s.rules[i].Key)
@@ -472,12 +472,12 @@ func (s *step) matchOne(e *models.Event) {
 	if len(rules) == 0 {
 		return
 	}
-	failed := analysis.Failed(e)
+	failed, rootPath := analysis.Failed(e), analysis.RootPath(e)
 	for _, rule := range rules {
 		if s.found[rule] == nil {
 			s.found[rule] = s.finding(rule)
 		}
-		s.found[rule].Add(e, failed)
+		s.found[rule].Add(e, failed, rootPath)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"ospulse/internal/detect"
 	"ospulse/internal/models"
+	"ospulse/internal/sigma"
 )
 
 // RuleRepository stores the rules of users. *repository.Rules implements it and documents
@@ -47,9 +48,10 @@ type Rules struct {
 	revision int64      // of the users' rules; −1 before they were read
 	ofFiles  []detect.Rule
 
-	mu         sync.Mutex
-	all        []detect.Rule
-	generation int // of all
+	mu           sync.Mutex
+	all          []detect.Rule
+	placeholders sigma.Placeholders // that all were read with
+	generation   int                // of all
 }
 
 // NewRules returns the rules of files and those that users stored. The caller must call Load.
@@ -82,11 +84,14 @@ func (r *Rules) Load(ctx context.Context) error {
 	}
 	all := make([]detect.Rule, 0, len(r.ofFiles)+len(stored.Rules))
 	all = append(all, r.ofFiles...)
-	known := r.ofUsers()
+	placeholders, known := r.files.Placeholders(), map[string]detect.Rule{}
+	if r.revision >= 0 { // otherwise the placeholders may have changed
+		known = r.ofUsers()
+	}
 	for i := range stored.Rules {
 		rule, ok := known[stored.Rules[i].Version]
 		if !ok {
-			rule = detect.Read([]byte(stored.Rules[i].Text))
+			rule = detect.Read([]byte(stored.Rules[i].Text), placeholders)
 		}
 		rule.Origin, rule.Key = detect.UserOrigin, stored.Rules[i].ID
 		all = append(all, rule)
@@ -102,7 +107,7 @@ func (r *Rules) Load(ctx context.Context) error {
 	r.log.Info("rules were read", "rules", len(all), "of_users", len(stored.Rules), "off", len(stored.Off), "broken", broken)
 	r.revision = stored.Revision
 	r.mu.Lock()
-	r.all, r.generation = all, r.generation+1
+	r.all, r.placeholders, r.generation = all, placeholders, r.generation+1
 	r.mu.Unlock()
 	select {
 	case r.wake <- struct{}{}:
@@ -155,7 +160,7 @@ func (r *Rules) Get(ctx context.Context, id string) (*detect.Rule, string, error
 		return nil, "", err
 	}
 	if stored.Version != rule.Hash { // it was just changed
-		changed := detect.Read([]byte(stored.Text))
+		changed := r.read(stored.Text)
 		changed.Origin, changed.Key, changed.IsOff = rule.Origin, rule.Key, rule.IsOff
 		rule = &changed
 	}
@@ -185,7 +190,7 @@ var userRuleID = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z._-]{0,99}$`)
 // Create stores a new rule. It returns invalid, wrapping a *sigma.Error, if the text has no
 // rule, and conflict if there is a rule with the same ID.
 func (r *Rules) Create(ctx context.Context, text string) (*detect.Rule, error) {
-	rule, err := readRule(text)
+	rule, err := r.parse(text)
 	if err != nil {
 		return nil, err
 	}
@@ -221,7 +226,7 @@ func (r *Rules) Replace(ctx context.Context, id, version, text string) (*detect.
 	if err := mustBeUsers(before); err != nil {
 		return nil, err
 	}
-	rule, err := readRule(text)
+	rule, err := r.parse(text)
 	if err != nil {
 		return nil, err
 	}
@@ -270,13 +275,23 @@ func (r *Rules) reload(ctx context.Context) {
 	logRetried(ctx, r.log, "a change of the rules does not count yet; it is tried again", r.Load(ctx))
 }
 
-// readRule reads the rule that a user sent.
-func readRule(text string) (*detect.Rule, error) {
+// read reads the text of a user's rule.
+func (r *Rules) read(text string) detect.Rule {
+	r.mu.Lock()
+	placeholders := r.placeholders
+	r.mu.Unlock()
+	rule := detect.Read([]byte(text), placeholders)
+	rule.Origin = detect.UserOrigin
+	return rule
+}
+
+// parse reads the rule that a user sent. It returns invalid, wrapping a *sigma.Error, if the
+// text has none.
+func (r *Rules) parse(text string) (*detect.Rule, error) {
 	if !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
 		return nil, models.Errorf(models.CodeInvalid, "the rule must be text in UTF-8 without NUL characters")
 	}
-	rule := detect.Read([]byte(text))
-	rule.Origin = detect.UserOrigin
+	rule := r.read(text)
 	if rule.Err != nil {
 		return nil, models.Wrap(rule.Err, models.CodeInvalid, "the rule is broken: %s", rule.Err)
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"ospulse/internal/analysis"
+	"ospulse/internal/detect"
 	"ospulse/internal/filter"
 	"ospulse/internal/models"
 )
@@ -16,16 +17,22 @@ type SessionFindings interface {
 	Findings(ctx context.Context, sessionID string) (Findings, error)
 }
 
+// RuleLister lists the rules. *Rules implements it.
+type RuleLister interface {
+	List() []detect.Rule
+}
+
 // Stories tells what happened in a session. It is safe for concurrent use.
 type Stories struct {
 	rollups  *Rollups
 	findings SessionFindings
+	rules    RuleLister
 	events   EventReader
 }
 
 // NewStories returns the service.
-func NewStories(rollups *Rollups, findings SessionFindings, events EventReader) *Stories {
-	return &Stories{rollups, findings, events}
+func NewStories(rollups *Rollups, findings SessionFindings, rules RuleLister, events EventReader) *Stories {
+	return &Stories{rollups, findings, rules, events}
 }
 
 // Story is the story of a session up to an event.
@@ -53,10 +60,16 @@ func (s *Stories) Story(ctx context.Context, sessionID string) (story Story, err
 	if err != nil {
 		return story, err
 	}
+	sentences := map[string]string{}
+	for _, r := range s.rules.List() {
+		if r.Err == nil {
+			sentences[r.Key] = r.Sentence
+		}
+	}
 	findings := make([]analysis.Finding, len(found.Findings))
 	for i := range found.Findings {
 		f := &found.Findings[i]
-		findings[i] = analysis.Finding{Level: f.Level, Tags: f.Tags, Seqs: f.Seqs}
+		findings[i] = analysis.Finding{Level: f.Level, Tags: f.Tags, Sentence: sentences[f.RuleID], Seqs: f.Seqs}
 		for _, seq := range f.Seqs[:min(len(f.Seqs), storyEvents)] {
 			if e := events[seq]; e != nil {
 				findings[i].Events = append(findings[i].Events, *e)

@@ -21,12 +21,13 @@ type TrialSessions interface {
 type Trials struct {
 	sessions TrialSessions
 	events   EventReader
+	rules    *Rules // parse what users write
 	log      *slog.Logger
 }
 
 // NewTrials returns the trials over stored sessions and events.
-func NewTrials(sessions TrialSessions, events EventReader, log *slog.Logger) *Trials {
-	return &Trials{sessions, events, log}
+func NewTrials(sessions TrialSessions, events EventReader, rules *Rules, log *slog.Logger) *Trials {
+	return &Trials{sessions, events, rules, log}
 }
 
 const (
@@ -51,6 +52,7 @@ type Trial struct {
 type SessionTrial struct {
 	SessionID string
 	Count     int64   // of events that match
+	Failed    int64   // of these events
 	Seqs      []int64 // of the first of them
 	UpTo      int64   // the Seq of the last event that was evaluated; 0 for none
 	Total     int64   // the session's events
@@ -65,7 +67,7 @@ func (t *Trials) Try(ctx context.Context, text string, ids []string) (Trial, err
 	if deadline, ok := ctx.Deadline(); ok {
 		until = began.Add(time.Until(deadline) * 3 / 4)
 	}
-	rule, err := readRule(text)
+	rule, err := t.rules.parse(text)
 	if err != nil {
 		return Trial{}, err
 	}
@@ -130,7 +132,7 @@ func (d *Detection) try(ctx context.Context, set *ruleSet, session *models.Sessi
 	}
 	result.UpTo = s.state.upTo
 	if found := s.found[0]; found != nil {
-		result.Count, result.Seqs = found.Count, found.Seqs[:min(len(found.Seqs), trialSeqs)]
+		result.Count, result.Failed, result.Seqs = found.Count, found.Failed, found.Seqs[:min(len(found.Seqs), trialSeqs)]
 	}
 	return result, nil
 }

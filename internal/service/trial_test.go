@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"ospulse/internal/detect"
 	"ospulse/internal/filter"
 	"ospulse/internal/models"
 	"ospulse/internal/service"
@@ -39,7 +40,8 @@ func TestTrialIsBounded(t *testing.T) {
 	const text = "title: x\nlogsource: {category: file_access}\ndetection: {s: {TargetFilename: /x}, condition: s}\n"
 	synctest.Test(t, func(t *testing.T) {
 		events := &slowEvents{}
-		trials := service.NewTrials(events, events, slog.New(slog.DiscardHandler))
+		log := slog.New(slog.DiscardHandler)
+		trials := service.NewTrials(events, events, service.NewRules(detect.NewSources(), nil, log), log)
 		reads := service.NewReads(1, 20*time.Second)
 		var trial service.Trial
 		err := reads.Do(t.Context(), func(ctx context.Context, _ func()) (err error) {

@@ -165,6 +165,7 @@ type noticeBody struct {
 	PID         *int64        `json:"pid"`
 	ProcessName *string       `json:"process_name"`
 	Target      *string       `json:"target"`
+	RootPath    *string       `json:"root_path"`
 	URL         string        `json:"url"`
 }
 
@@ -189,7 +190,7 @@ func (w *Webhook) body(n *models.DueNotice) []byte {
 		Session: noticeSession{f.SessionID, shorten(f.SessionName), shorten(f.FileName)},
 		Rule:    noticeRule{f.RuleID, f.Version, shorten(f.Title), f.Level, append([]string{}, f.Tags[:min(len(f.Tags), 100)]...)},
 		Events:  f.Count, Failed: f.Failed, FirstAt: models.FormatTime(f.FirstAt), LastAt: models.FormatTime(f.LastAt),
-		PID: f.PID, ProcessName: shortened(f.ProcessName), Target: shortened(f.Target),
+		PID: f.PID, ProcessName: shortened(f.ProcessName), Target: shortened(f.Target), RootPath: shortened(f.RootPath),
 		URL: w.link + "/sessions/" + url.PathEscape(f.SessionID) + "/findings",
 	})
 	return text

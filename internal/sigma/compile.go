@@ -133,6 +133,7 @@ func (c *compiler) item(it *item) (filter.Node, *Error) {
 	} else if fields = c.source.places(it.field); len(fields) == 0 && c.source.values[it.field] == nil {
 		return c.need("%s", shown(it.field))
 	}
+	c.needs = append(c.needs, it.needs...)
 	all := make(filter.And, 0, len(it.values))
 	var some filter.Or
 	for i := range it.values {
@@ -150,7 +151,7 @@ func (c *compiler) item(it *item) (filter.Node, *Error) {
 	}
 	var node filter.Node
 	switch {
-	case it.all && len(some) < len(all):
+	case it.all && len(some) < len(all)+len(it.needs):
 		return nil, nil
 	case it.all:
 		node = only(all)

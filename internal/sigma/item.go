@@ -20,6 +20,7 @@ import (
 type item struct {
 	field  string
 	values []value
+	needs  []string // placeholders of values that are unknown
 	all    bool
 	not    bool // the field has none of the values
 
@@ -164,6 +165,10 @@ func newItem(n *yaml.Node, field string, modifiers []string, values []*yaml.Node
 	}
 	isRe := slices.Contains(modifiers, "re")
 	for _, v := range values {
+		if v.Tag == unknownTag {
+			it.needs = append(it.needs, "the values of "+v.Value)
+			continue
+		}
 		it.values = append(it.values, valueOf(v, isRe))
 	}
 	if len(it.values) > maxTests {
@@ -278,23 +283,12 @@ func (it *item) modify(n *yaml.Node, name string, before []string) *Error {
 		return it.eachText(n, name, encoded(func(s string) []string { return []string{"\xff\xfe" + utf16Text(s, false)} }))
 	case "windash":
 		return it.eachText(n, name, func(t text) ([]text, *Error) { return []text{t.withDashes()}, nil })
-	case "expand":
-		return it.eachText(n, name, func(t text) ([]text, *Error) {
-			for _, p := range t {
-				if found := placeholder.FindString(p.literal); found != "" {
-					return nil, fault(n, "the placeholder %s has no values", found)
-				}
-			}
-			return []text{t}, nil
-		})
+	case "expand": // Placeholders.expand has done it
 	default:
 		return fault(n, "unknown modifier |%s", shown(name))
 	}
 	return nil
 }
-
-// placeholder matches a placeholder of |expand.
-var placeholder = regexp.MustCompile(`%[A-Za-z0-9_]+%`)
 
 // eachText replaces each text by those that change returns. Numbers count as texts.
 func (it *item) eachText(n *yaml.Node, name string, change func(text) ([]text, *Error)) *Error {

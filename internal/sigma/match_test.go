@@ -167,6 +167,7 @@ func TestFields(t *testing.T) {
 	flow := `{"event_type":"http_network_operation","timestamp":"2026-11-22T18:57:40Z","source":"http-interceptor","data":{"kind":"response","client":["10.0.0.2",1],"server":{"ip":["1.2.3.4",80]},"request":{"method":"POST","scheme":"http","host":"c2.example","port":80,"path":"/gate.php?x=1","url":"http://c2.example/gate.php?x=1","headers":{"User-Agent":"Bot/1","Referer":"r","Cookie":"c=1"}},"response":{"status_code":404}}}`
 	lower := strings.NewReplacer("User-Agent", "user-agent", "Referer", "referer", "Cookie", "cookie").Replace(flow)
 	ended := event("process_exit", `"operation":"exit","exitCode":0`)
+	dropped := event("process_creation", `"imagePath":"/usr/bin/a","newProcessId":7,"newUserId":65534,"status":0`)
 	traced := event("process_operation", `"operation":"PtraceProcess","targetProcessId":1,"syscall":"ptrace","status":0`)
 	const (
 		fileEvent, network, audit = `product: linux, category: file_event`, `product: linux, category: network_connection`, `product: linux, service: auditd`
@@ -176,7 +177,9 @@ func TestFields(t *testing.T) {
 		{linux, run, "Image|endswith", "/curl", "/dash"},
 		{linux, run, "CommandLine", "curl -o /tmp/a b http://x/", "quoted text"},
 		{linux, run, "CurrentDirectory|startswith", "/home/", "/root"},
-		{linux, run, "User", "root", ""},
+		{linux, run, "User", "root", "nobody"},
+		{linux, dropped, "User", "nobody", "root"},
+		{linux, dropped, "ParentUser", "root", "nobody"},
 		{linux, run, "ProcessId", "7", "6"},
 		{linux, run, "ParentProcessId", "6", "7"},
 		{linux, run, "ParentImage|endswith", "/bash", "/zsh"},
@@ -201,7 +204,7 @@ func TestFields(t *testing.T) {
 		{fileEvent, file("CreateFile", ""), "TargetFilename|startswith", "/etc/cron.d/", "/etc/cron.daily/"},
 		{fileEvent, file("WriteFile", ""), "TargetFilename", "cron.d/x", "x"},
 		{fileEvent, file("CreateFile", ""), "Image|endswith", "/bash", "/sh"},
-		{fileEvent, file("CreateFile", ""), "User", "root", ""},
+		{fileEvent, file("CreateFile", ""), "User", "root", "nobody"},
 		{fileEvent, renamed, "TargetFilename", "/etc/new", "/etc/cron.d/x"},
 		{fileEvent, renamed, "TargetFilename", "new", "cron.d/x"},
 		{`product: linux, category: file_access`, file("OpenFile", ""), "TargetFilename", "/etc/cron.d/x", "/etc/x"},

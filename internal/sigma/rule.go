@@ -11,9 +11,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -25,6 +27,8 @@ const (
 	maxDepth  = 16     // of lists and maps
 	maxTests  = 5_000  // values, after modifiers
 	maxRegexp = 4 << 10
+
+	maxSentence = 300 // bytes
 )
 
 // Rule is a rule as it is written.
@@ -37,6 +41,8 @@ type Rule struct {
 	FalsePositives []string
 	Source         LogSource
 	Kind           Kind
+	Sentence       string // what a match tells, with values in braces, such as "{program} read {path}"; "" for none
+	Expanded       string // the placeholders of the rule with their values, "" for none: with others it is another rule
 
 	detection *detection
 }
@@ -56,7 +62,7 @@ const (
 // Levels are all levels, from the least to the most.
 var Levels = []Level{Informational, Low, Medium, High, Critical} //nolint:gochecknoglobals // a constant
 
-// Kind says what a match means. It is not part of Sigma.
+// Kind says what a match means. Like Sentence, it is not part of Sigma.
 type Kind string
 
 // The kinds.
@@ -100,14 +106,20 @@ func fault(n *yaml.Node, format string, args ...any) *Error {
 	return e
 }
 
+// Parse reads one rule without values of placeholders. The error is an *Error.
+func Parse(text []byte) (*Rule, error) { return Placeholders(nil).Parse(text) }
+
 // Parse reads one rule. The error is an *Error.
-func Parse(text []byte) (*Rule, error) {
+func (p Placeholders) Parse(text []byte) (*Rule, error) {
 	if len(text) > MaxBytes {
 		return nil, fault(nil, "the rule is %d bytes long; at most %d are taken", len(text), MaxBytes)
 	}
 	root, err := document(text)
 	if err != nil {
 		return nil, err
+	}
+	if root.Kind != yaml.MappingNode {
+		return nil, fault(root, "a rule is a map with title, logsource and detection")
 	}
 	r := &Rule{Level: Medium}
 	var found *yaml.Node // the detection
@@ -130,6 +142,8 @@ func Parse(text []byte) (*Rule, error) {
 			r.Date, err = scalar(value, "date")
 		case "modified":
 			r.Modified, err = scalar(value, "modified")
+		case "sentence":
+			r.Sentence, err = sentence(value)
 		case "kind":
 			r.Kind, err = oneOf(value, "kind", Routine)
 		case "level":
@@ -162,13 +176,16 @@ func Parse(text []byte) (*Rule, error) {
 		return nil, fault(root, "the rule has no detection")
 	}
 	var bad *Error
+	if r.Expanded, bad = p.expand(found); bad != nil {
+		return nil, bad
+	}
 	if r.detection, bad = parseDetection(found); bad != nil {
 		return nil, bad
 	}
 	return r, nil
 }
 
-// document returns the map of a YAML text that has one document.
+// document returns the content of a YAML text that has one document.
 func document(text []byte) (*yaml.Node, error) {
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	var doc, more yaml.Node
@@ -179,14 +196,11 @@ func document(text []byte) (*yaml.Node, error) {
 		return nil, yamlError(err)
 	}
 	if err := decoder.Decode(&more); err == nil {
-		return nil, fault(&more, "a second YAML document begins here: write each rule in a file of its own")
+		return nil, fault(&more, "a second YAML document begins here: write each in a file of its own")
 	} else if !errors.Is(err, io.EOF) {
 		return nil, yamlError(err)
 	}
 	root := doc.Content[0]
-	if root.Kind != yaml.MappingNode {
-		return nil, fault(root, "a rule is a map with title, logsource and detection")
-	}
 	left := maxNodes
 	if err := check(root, 0, &left); err != nil {
 		return nil, err
@@ -209,7 +223,7 @@ func yamlError(err error) *Error {
 // check resolves aliases and refuses a tree that is too large, too deep, or has a key twice.
 func check(n *yaml.Node, depth int, left *int) *Error {
 	if *left--; *left < 0 {
-		return fault(n, "the rule has more than %d values", maxNodes)
+		return fault(n, "there are more than %d values", maxNodes)
 	}
 	if depth > maxDepth {
 		return fault(n, "lists and maps are nested more than %d deep", maxDepth)
@@ -259,6 +273,29 @@ func scalar(n *yaml.Node, name string) (string, *Error) {
 		return "", fault(n, "%s has a NUL character", name)
 	}
 	return strings.TrimSpace(n.Value), nil
+}
+
+// sentenceValues are the values that a sentence can name.
+var sentenceValues = []string{"program", "command", "path", "address", "name", "url", "other", "operation", "result", "bytes"} //nolint:gochecknoglobals // a constant
+
+// inBraces matches the values that a sentence names.
+var inBraces = regexp.MustCompile(`\{([^}]*)\}?`)
+
+// sentence reads a sentence. Its words are shown as they are, so it must be plain text.
+func sentence(n *yaml.Node) (string, *Error) {
+	text, err := scalar(n, "sentence")
+	if err != nil {
+		return "", err
+	}
+	if len(text) > maxSentence || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return "", fault(n, "sentence must be one line of plain text, of at most %d bytes", maxSentence)
+	}
+	for _, found := range inBraces.FindAllStringSubmatch(text, -1) {
+		if !slices.Contains(sentenceValues, found[1]) || !strings.HasSuffix(found[0], "}") {
+			return "", fault(n, "sentence names %s: it can have {%s}", shown(found[0]), strings.Join(sentenceValues, "}, {"))
+		}
+	}
+	return text, nil
 }
 
 func texts(n *yaml.Node, name string) (all []string, err *Error) {

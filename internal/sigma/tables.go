@@ -18,8 +18,9 @@ var process = map[string]string{ //nolint:gochecknoglobals // a constant
 	"ProcessId": "pid", "ParentProcessId": "data.metadata.parentProcessId", "ProcessName": "process", "UtcTime": "time",
 }
 
-// user are the names of users that events tell by number.
-var user = map[string]string{"root": `data.metadata.userId = 0`} //nolint:gochecknoglobals // a constant
+// user are the names of users that events tell by number. Only these numbers are the same on
+// all distributions.
+var user = map[string]string{"root": `data.metadata.userId = 0`, "nobody": `data.metadata.userId = 65534`} //nolint:gochecknoglobals // a constant
 
 // with returns the fields of the acting process and others.
 func with(fields map[string]string) map[string]string {
@@ -45,7 +46,8 @@ var tables = []table{ //nolint:gochecknoglobals // a constant
 			"UtcTime":           "time",
 		},
 		values: map[string]map[string]string{
-			"User": {"root": `data.newUserId = 0`},
+			"User":       {"root": `data.newUserId = 0`, "nobody": `data.newUserId = 65534`},
+			"ParentUser": user,
 		},
 	},
 	{

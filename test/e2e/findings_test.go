@@ -31,7 +31,8 @@ type findings struct {
 			Tactics  []string
 		}
 		Events  int64
-		Failed  int64 `json:"failed_count"`
+		Failed  int64   `json:"failed_count"`
+		Root    *string `json:"root_path"`
 		Seqs    []int64
 		PID     int64
 		Process string `json:"process_name"`
@@ -350,6 +351,24 @@ func TestRulesDir(t *testing.T) {
 		t.Errorf("the rules are %v", states)
 	}
 
+	// The values of placeholders count for rules of the folder and of users, and when they change.
+	const needs = "title: Needs\nid: needs\nlogsource: {product: linux, category: file_access}\ndetection: {s: {TargetFilename|expand: '%files%'}, condition: s}\n"
+	users := strings.Replace(strings.Replace(needs, "Needs", "Users", 1), "id: needs", "id: users", 1)
+	if a := b.send("POST", "/api/rules", users, "Content-Type: application/yaml"); a.status != http.StatusCreated || !strings.Contains(string(a.body), "the values of %files%") {
+		t.Errorf("a rule without its values: %d %s", a.status, a.body)
+	}
+	for name, text := range map[string]string{"needs.yml": needs, "placeholders.yml": "files: [/etc/none, /etc/issue]\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	has("a rule with a placeholder", "Needs")
+	has("a user's rule with a placeholder", "Users")
+	if err := os.WriteFile(filepath.Join(dir, "placeholders.yml"), []byte("files: [/etc/none]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wait.For(t, "other values", func() bool { return !slices.Contains(titles(), "Needs") && !slices.Contains(titles(), "Users") })
+
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
@@ -360,6 +379,119 @@ func TestRulesDir(t *testing.T) {
 	if err := p.Run(); err == nil || !strings.Contains(p.stderr.String(), "the folder of RULES_DIR cannot be read: open "+dir) {
 		t.Errorf("a start without the folder: %v %s", err, p.stderr.String())
 	}
+}
+
+// TestFindingsInAnotherRoot checks that findings say that all of their processes have another
+// root directory than the agent, in the answers of the API and after a restart. Once an event
+// of a process with the machine's root matches, they no longer do.
+func TestFindingsInAnotherRoot(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, env map[string]string) {
+		env["DATA_DIR"] = t.TempDir()
+		b := startBackend(t, env)
+		id := b.createSession("a.sh", "MZ")["sessionId"].(string)
+		post := func(event string) {
+			t.Helper()
+			if a := b.send("POST", "/api/events?sessionId="+id, event); a.status != http.StatusOK {
+				t.Fatalf("%d %s", a.status, a.body)
+			}
+		}
+		jailed := func(root string) string {
+			return strings.Replace(readOf("cat", "/etc/shadow"), `"processId"`, fmt.Sprintf(`"rootPath":%q,"mountNamespace":4026531841,"processId"`, root), 1)
+		}
+		root := func() string {
+			t.Helper()
+			listed := b.found(id).Findings
+			var all findings
+			b.decode(b.send("GET", "/api/findings?session="+id, ""), http.StatusOK, &all)
+			var told struct {
+				Findings []struct {
+					Root *string `json:"root_path"`
+				}
+			}
+			b.decode(b.send("GET", "/api/sessions/"+id+"/story", ""), http.StatusOK, &told)
+			if len(listed) != 1 || len(all.Findings) != 1 || len(told.Findings) != 1 {
+				t.Fatalf("the findings are %+v, %+v, %+v", listed, all, told)
+			}
+			text := func(root *string) string {
+				if root == nil {
+					return ""
+				}
+				return *root
+			}
+			if text(all.Findings[0].Root) != text(listed[0].Root) || text(told.Findings[0].Root) != text(listed[0].Root) {
+				t.Errorf("the roots are %+v, %+v, %+v", listed, all, told)
+			}
+			return text(listed[0].Root)
+		}
+		post(jailed("/srv/jail"))
+		if got := root(); got != "/srv/jail" {
+			t.Errorf("the root is %q", got)
+		}
+		b.stop()
+		b = startBackend(t, env)
+		post(jailed("/"))
+		if got := root(); got != "/srv/jail" {
+			t.Errorf("after another container: %q", got)
+		}
+		post(readOf("cat", "/etc/shadow"))
+		post(jailed("/srv/jail"))
+		if got := root(); got != "" {
+			t.Errorf("after the machine's own file: %q", got)
+		}
+	})
+}
+
+// TestSessionsByFindings checks that sessions are listed by the highest level of their findings,
+// page by page, and that a level selects those with such a finding or a more severe one.
+func TestSessionsByFindings(t *testing.T) {
+	folder := t.TempDir()
+	for _, level := range models.FindingLevels {
+		rule := "title: " + level + "\nlevel: " + level + "\nlogsource: {product: ospulse}\ndetection: {s: {target: /" + level + "}, condition: s}\n"
+		if err := os.WriteFile(filepath.Join(folder, level+".yml"), []byte(rule), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eachDatabase(t, func(t *testing.T, env map[string]string) {
+		env["DATA_DIR"], env["RULES_DIR"] = t.TempDir(), folder
+		b := startBackend(t, env)
+		found := []string{"low", "", "critical informational", "high", "low high", "informational", "medium low"}
+		ids := make([]string, len(found))
+		for i, levels := range found {
+			ids[i] = b.create(fmt.Sprint(i, ".sh"))
+			for level := range strings.FieldsSeq(levels) {
+				if a := b.send("POST", "/api/events?sessionId="+ids[i], readOf("cat", "/"+level)); a.status != http.StatusOK {
+					t.Fatalf("%d %s", a.status, a.body)
+				}
+			}
+			b.found(ids[i])
+		}
+		names := func(query string) (got string) {
+			for cursor := ""; ; {
+				sessions, next := b.list(query + "&limit=2&cursor=" + cursor)
+				for _, s := range sessions {
+					if i := slices.Index(ids, s.ID); i >= 0 {
+						got += fmt.Sprint(i)
+					}
+				}
+				if next == nil {
+					return got
+				}
+				cursor = *next
+			}
+		}
+		for query, want := range map[string]string{
+			"sort=findings": "2436051", "sort=created": "6543210", "level=high": "432", "level=low&sort=findings": "24360", "level=critical": "2", "level=informational": "654320", "level=medium&sort=findings&q=4.sh": "4",
+		} {
+			if got := names(query); got != want {
+				t.Errorf("%s lists %s, want %s", query, got, want)
+			}
+		}
+		_, next := b.list("limit=1&sort=findings")
+		_, newest := b.list("limit=1")
+		for _, query := range []string{"level=none", "sort=name", "cursor=" + *next, "cursor=" + *newest + "&sort=findings"} {
+			wantError(t, b.send("GET", "/api/sessions?"+query, ""), http.StatusBadRequest, "invalid", strings.Split(query, "=")[0])
+		}
+	})
 }
 
 // TestAttack checks that the findings of a session name their techniques, also those that

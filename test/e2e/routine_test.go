@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"os"
@@ -51,33 +50,7 @@ func TestRoutine(t *testing.T) {
 			"finding = true": {2, 5}, "finding = evil": {5}, `finding = "A program read the password hashes"`: {2}, "finding.level >= high": {2, 5}, "technique = T1003": {2}, "technique = T1059 and not routine = true": {5},
 			"not routine = true and type = file_operation and target contains /tmp": {5},
 		} {
-			query := "filter=" + url.QueryEscape(filter)
-			list := b.listEvents(id, query+"&count=true")
-			var exported []int64
-			for line := range strings.Lines(string(b.exportAs(t, id, query).body)) {
-				var e listedEvent
-				if err := json.Unmarshal([]byte(line), &e); err != nil {
-					t.Fatal(err, line)
-				}
-				exported = append(exported, e.Seq)
-			}
-			replayed := b.stream("/api/sessions/"+id+"/stream?after=0&"+query).seqs(t, len(want))
-			for what, got := range map[string][]int64{"the list": seqs(list), "the export": exported, "the replay": replayed} {
-				if !slices.Equal(got, want) {
-					t.Errorf("%s: %s has %v, want %v", filter, what, got, want)
-				}
-			}
-			var h histogram
-			b.decode(b.send("GET", "/api/sessions/"+id+"/histogram?"+query, ""), http.StatusOK, &h)
-			total := int64(0)
-			for _, bucket := range h.Buckets {
-				for _, n := range bucket.Counts {
-					total += n
-				}
-			}
-			if *list.Count != int64(len(want)) || total != int64(len(want)) {
-				t.Errorf("%s: %d are counted, %d over time, want %d", filter, *list.Count, total, len(want))
-			}
+			b.wantSelected(id, filter, want)
 		}
 		wantError(t, b.send("GET", "/api/sessions/nobody/events?filter=routine%20=%20true", ""), http.StatusNotFound, "not_found", "nobody")
 		a := b.send("GET", "/api/rules", "")
@@ -86,15 +59,7 @@ func TestRoutine(t *testing.T) {
 		}
 
 		hidden := "filter=" + url.QueryEscape("not routine = true")
-		files := func() (paths []string) {
-			var list struct{ Files []struct{ Path string } }
-			b.decode(b.send("GET", "/api/sessions/"+id+"/files?sort=path&"+hidden, ""), http.StatusOK, &list)
-			for _, f := range list.Files {
-				paths = append(paths, f.Path)
-			}
-			return paths
-		}
-		if got := files(); !slices.Equal(got, []string{"/etc/shadow", "/home/a", "/tmp/evil"}) {
+		if got := b.filePaths(id, hidden); !slices.Equal(got, []string{"/etc/shadow", "/home/a", "/tmp/evil"}) {
 			t.Errorf("the files are %v", got)
 		}
 
@@ -112,7 +77,7 @@ func TestRoutine(t *testing.T) {
 
 		write("our_files.yml", strings.ReplaceAll(own, "/srv/", "/home/"))
 		wait.For(t, "the changed rule counts", func() bool { return slices.Equal(seqs(b.listEvents(id, hidden+"&limit=4")), []int64{2, 5, 6, 7}) })
-		if got := files(); !slices.Equal(got, []string{"/etc/shadow", "/srv/a", "/tmp/evil"}) {
+		if got := b.filePaths(id, hidden); !slices.Equal(got, []string{"/etc/shadow", "/srv/a", "/tmp/evil"}) {
 			t.Errorf("after a change of the rules the files are %v", got)
 		}
 	})

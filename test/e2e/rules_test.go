@@ -260,6 +260,7 @@ func TestTrialsFindWhatRulesFind(t *testing.T) {
 		type inSession struct {
 			ID     string `json:"session_id"`
 			Events int64
+			Failed int64 `json:"failed_count"`
 			Seqs   []int64
 			UpTo   int64 `json:"up_to_seq"`
 			Total  int64 `json:"event_count"`
@@ -274,6 +275,7 @@ func TestTrialsFindWhatRulesFind(t *testing.T) {
 			"children of sh": "logsource: {product: linux, category: process_creation}\ndetection: {s: {ParentImage|endswith: [sh, /python3]}, condition: s}\n",
 			"shared objects": "logsource: {product: linux, category: file_access}\ndetection: {s: {TargetFilename|contains: .so}, n: {TargetFilename|endswith: libc.so.6}, condition: s and not n}\n",
 			"nothing":        "logsource: {product: linux, category: file_access}\ndetection: {s: {TargetFilename: /no/such/file}, condition: s}\n",
+			"attempts":       "logsource: {product: linux, category: file_access}\ndetection: {s: {data.error: ENOENT}, condition: s}\n",
 			"all closes":     "logsource: {product: ospulse}\ndetection: {s: {operation: CloseFile}, condition: s}\n",
 		}
 		matched := 0
@@ -294,22 +296,25 @@ func TestTrialsFindWhatRulesFind(t *testing.T) {
 				if !slices.ContainsFunc(newest.Sessions, func(other inSession) bool { return reflect.DeepEqual(other, s) }) {
 					t.Errorf("%s: without session_ids: %+v", title, newest)
 				}
-				var events int64
+				var events, failed int64
 				var seqs []int64
 				wait.For(t, "the rule is applied", func() bool {
 					// The rules are read before the answer, and applied after it.
 					var list findings
 					b.decode(b.send("GET", "/api/sessions/"+s.ID+"/findings", ""), http.StatusOK, &list)
-					events, seqs = 0, nil
+					events, failed, seqs = 0, 0, nil
 					for _, f := range list.Findings {
 						if f.RuleID == created.ID {
-							events, seqs = f.Events, f.Seqs
+							events, failed, seqs = f.Events, f.Failed, f.Seqs
 						}
 					}
 					return list.UpTo == list.Total && (events > 0 || s.Events == 0)
 				})
-				if events != s.Events || !slices.Equal(seqs[:min(len(seqs), 100)], s.Seqs) && events > 0 {
-					t.Errorf("%s: the trial found %d %v, the rule %d %v", title, s.Events, s.Seqs, events, seqs)
+				if events != s.Events || failed != s.Failed || !slices.Equal(seqs[:min(len(seqs), 100)], s.Seqs) && events > 0 {
+					t.Errorf("%s: the trial found %d, %d failed %v, the rule %d, %d failed %v", title, s.Events, s.Failed, s.Seqs, events, failed, seqs)
+				}
+				if title == "attempts" && (failed == 0 || failed != events) {
+					t.Errorf("%d of %d attempts failed", failed, events)
 				}
 				if events > 0 {
 					matched++

@@ -65,16 +65,16 @@ func TestStory(t *testing.T) {
 		"dropper": {
 			[]string{
 				"execution: cat wrote ~/dropper (764) → made executable by chmod → run as process ",
-				"persistence: dropper wrote ~/.config/autostart/updates.desktop (91)",
-				"persistence: dropper wrote ~/.bashrc (28)",
+				"persistence: dropper made a program start at login of the desktop: ~/.config/autostart/updates.desktop",
+				"persistence: dropper changed a shell start-up file of a user: ~/.bashrc",
 				"execution: curl asked GET http://127.0.0.1:39580/stage2 (200) → wrote ~/.cache/.x11 (42) → made executable by chmod → run as process ",
 				"credential access: cat tried /etc/shadow: permission denied",
-				"evasion: dropper ran base64 -d",
-				"execution: dash read from a pipe (pipe:[",
+				"evasion: dropper decoded base64: base64 -d",
+				"execution: dash ran commands that it read from a pipe",
 				"network: python3.11 connected to 127.0.0.1:39580",
-				"network: python3.11 began to connect to 127.0.0.1:39581",
+				"network: python3.11 could not connect to 127.0.0.1:39581: refused",
 				"network: python3.11 looked up update.example: no such name",
-				"discovery: dropper ran find /usr/bin /usr/sbin /etc -perm -4000 -type f",
+				"discovery: dropper searched for files that run as root: find /usr/bin /usr/sbin /etc -perm -4000 -type f",
 				"clean-up: rm deleted ~/dropper, the program that was running",
 			},
 			[]string{"downloaded_and_run 1", "startup_changes 2", "secrets_refused 1", "destinations 2", "own_deletions 1"},
@@ -83,7 +83,7 @@ func TestStory(t *testing.T) {
 			[]string{
 				"execution: cat wrote ~/.local/bin/xmrig (306) → made executable by chmod → run as process ",
 				"network: xmrig connected to 127.0.0.1:39590",
-				"persistence: bash wrote ~/.config/systemd/user/update.service",
+				"persistence: bash added a unit to a user's systemd: ~/.config/systemd/user/update.service",
 				"clean-up: ln linked ~/.bash_history to /dev/null",
 			},
 			[]string{"startup_changes 1", "destinations 1", "own_deletions 0"},
@@ -91,16 +91,16 @@ func TestStory(t *testing.T) {
 		"encrypter": {
 			[]string{
 				"impact: python3.11 wrote 60 files in ~/Documents",
-				"impact: python3.11 wrote ~/Documents/README_TO_DECRYPT.txt (77)",
+				"impact: python3.11 wrote a file with the name of a ransom note: ~/Documents/README_TO_DECRYPT.txt",
 			},
 			[]string{"destinations 0"},
 		},
 		"beacon": {
 			[]string{
-				"persistence: bash wrote ~/.config/systemd/user/agent.service",
-				"persistence: bash wrote ~/.profile",
-				"network: agent asked POST http://127.0.0.1:39570/check?host=",
-				"network: agent asked POST http://127.0.0.1:39570/result: 200",
+				"persistence: bash added a unit to a user's systemd: ~/.config/systemd/user/agent.service",
+				"persistence: bash changed a shell start-up file of a user: ~/.profile",
+				"network: agent made an HTTP request with the user agent of a script: POST http://127.0.0.1:39570/check?host=",
+				"network: agent made an HTTP request with the user agent of a script: POST http://127.0.0.1:39570/result (200)",
 			},
 			[]string{"startup_changes 2", "destinations 1"},
 		},

@@ -29,6 +29,50 @@ func readBy(second int, pid int64, name, path string) string {
 	return fmt.Sprintf(`{"event_type":"file_operation","timestamp":"2026-11-22T12:00:%02dZ","source":"test","data":{"operation":"read","filePath":%q,"metadata":{"processId":%d,"processName":%q}}}`, second, path, pid, name)
 }
 
+// wantSelected checks that a filter selects the same events in the list, its count, the export,
+// the replay of the stream and the histogram.
+func (b *backend) wantSelected(id, filter string, want []int64) {
+	b.t.Helper()
+	query := "filter=" + url.QueryEscape(filter)
+	list := b.listEvents(id, query+"&count=true")
+	var exported []int64
+	for line := range strings.Lines(string(b.exportAs(b.t, id, query).body)) {
+		var e listedEvent
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			b.t.Fatal(err, line)
+		}
+		exported = append(exported, e.Seq)
+	}
+	replayed := b.stream("/api/sessions/"+id+"/stream?after=0&"+query).seqs(b.t, len(want))
+	for what, got := range map[string][]int64{"the list": seqs(list), "the export": exported, "the replay": replayed} {
+		if !slices.Equal(got, want) {
+			b.t.Errorf("%s: %s has %v, want %v", filter, what, got, want)
+		}
+	}
+	var h histogram
+	b.decode(b.send("GET", "/api/sessions/"+id+"/histogram?"+query, ""), http.StatusOK, &h)
+	total := int64(0)
+	for _, bucket := range h.Buckets {
+		for _, n := range bucket.Counts {
+			total += n
+		}
+	}
+	if *list.Count != int64(len(want)) || total != int64(len(want)) {
+		b.t.Errorf("%s: %d are counted, %d over time, want %d", filter, *list.Count, total, len(want))
+	}
+}
+
+// filePaths returns the paths of the files of the events that a query selects, in order.
+func (b *backend) filePaths(id, query string) (paths []string) {
+	b.t.Helper()
+	var list struct{ Files []struct{ Path string } }
+	b.decode(b.send("GET", "/api/sessions/"+id+"/files?sort=path&"+query, ""), http.StatusOK, &list)
+	for _, f := range list.Files {
+		paths = append(paths, f.Path)
+	}
+	return paths
+}
+
 // TestUnder checks that all views of a session select the events of a process and its
 // descendants, that a pid which is used again is another process, and that a stream and a
 // kept rollup follow children that come later.
@@ -51,47 +95,13 @@ func TestUnder(t *testing.T) {
 			`under("` + ids["shell"] + `")`: {2, 3, 4}, `only("` + ids["shell"] + `")`: {2, 4}, `under(` + ids["explorer"] + `)`: {1, 2, 3, 4, 5, 6, 7},
 			`under("` + ids["again"] + `")`: {7}, `not under("` + ids["explorer"] + `")`: {8}, `under("` + ids["shell"] + `") and data.filePath = /a or type = note`: {3, 8},
 		} {
-			query := "filter=" + url.QueryEscape(filter)
-			list := b.listEvents(id, query+"&count=true")
-			var exported []int64
-			for line := range strings.Lines(string(b.exportAs(t, id, query).body)) {
-				var e listedEvent
-				if err := json.Unmarshal([]byte(line), &e); err != nil {
-					t.Fatal(err, line)
-				}
-				exported = append(exported, e.Seq)
-			}
-			replayed := b.stream("/api/sessions/"+id+"/stream?after=0&"+query).seqs(t, len(want))
-			for what, got := range map[string][]int64{"the list": seqs(list), "the export": exported, "the replay": replayed} {
-				if !slices.Equal(got, want) {
-					t.Errorf("%s: %s has %v, want %v", filter, what, got, want)
-				}
-			}
-			var h histogram
-			b.decode(b.send("GET", "/api/sessions/"+id+"/histogram?"+query, ""), http.StatusOK, &h)
-			total := int64(0)
-			for _, bucket := range h.Buckets {
-				for _, n := range bucket.Counts {
-					total += n
-				}
-			}
-			if *list.Count != int64(len(want)) || total != int64(len(want)) {
-				t.Errorf("%s: %d are counted, %d over time, want %d", filter, *list.Count, total, len(want))
-			}
+			b.wantSelected(id, filter, want)
 		}
 		wantError(t, b.send("GET", "/api/sessions/"+id+"/events?filter="+url.QueryEscape(`under("99999999")`), ""), http.StatusBadRequest, "invalid", "no process 99999999")
 		wantError(t, b.send("GET", "/api/sessions/nobody/events?filter="+url.QueryEscape(`under("1")`), ""), http.StatusNotFound, "not_found", "nobody")
 
 		query := "filter=" + url.QueryEscape(`under("`+ids["shell"]+`")`)
-		files := func() (paths []string) {
-			var list struct{ Files []struct{ Path string } }
-			b.decode(b.send("GET", "/api/sessions/"+id+"/files?sort=path&"+query, ""), http.StatusOK, &list)
-			for _, f := range list.Files {
-				paths = append(paths, f.Path)
-			}
-			return paths
-		}
-		if got := files(); !slices.Equal(got, []string{"/a", "/b"}) {
+		if got := b.filePaths(id, query); !slices.Equal(got, []string{"/a", "/b"}) {
 			t.Errorf("the files are %v", got)
 		}
 		live := b.stream("/api/sessions/" + id + "/stream?" + query)
@@ -109,7 +119,7 @@ func TestUnder(t *testing.T) {
 		if got := slices.DeleteFunc(streamed, early); !slices.Equal(got, []int64{9, 10, 13, 14}) {
 			t.Errorf("the stream has %v", got)
 		}
-		if got := files(); !slices.Equal(got, []string{"/a", "/b", "/e", "/f", "/g"}) {
+		if got := b.filePaths(id, query); !slices.Equal(got, []string{"/a", "/b", "/e", "/f", "/g"}) {
 			t.Errorf("the files of children are missing: %v", got)
 		}
 		if got := seqs(b.listEvents(id, query)); !slices.Equal(got, []int64{2, 3, 4, 9, 10, 12, 13, 14}) {

@@ -92,3 +92,22 @@ test("the findings work by keyboard alone, and fit every width in both themes", 
         .waitFor();
     }
 });
+
+test("the list of sessions is ordered and restricted by findings, live", async ({ backend, page }) => {
+  const plain = await backend.createSession("plain-text.sh", `#!/bin/sh\necho ${Math.random()}\n`);
+  const severe = await backend.createSession("severe.sh", `#!/bin/sh\necho ${Math.random()}\n`);
+  await backend.createSession("newest.sh", `#!/bin/sh\necho ${Math.random()}\n`);
+  await backend.postEvents(severe, [opened("cat", "/etc/shadow")]);
+  await page.goto("/");
+  const links = page.locator("[data-session]");
+  const first = () => links.first().textContent();
+  const names = async () => (await links.allTextContents()).filter((name) => /plain-text|newest/.test(name));
+  await expect.poll(first).toBe("newest.sh");
+  await page.getByRole("combobox", { name: "Order" }).selectOption("Most severe first");
+  await expect.poll(first).toBe("severe.sh");
+  await expect.poll(names).toEqual(["newest.sh", "plain-text.sh"]);
+  await page.getByRole("combobox", { name: "Level of findings" }).selectOption("high and above");
+  await expect.poll(names).toEqual([]);
+  await backend.postEvents(plain, [opened("cat", "/etc/shadow")]);
+  await expect.poll(names).toEqual(["plain-text.sh"]);
+});

@@ -42,13 +42,13 @@ test("the summary of a dropper tells its deeds on the first screen", async ({ ba
   expect(new URL(page.url()).pathname).toBe(`/sessions/${session}/summary`);
   const deeds = [
     /cat wrote ~\/dropper \(764 B\) → made executable by chmod → run as process \d+/,
-    /dropper wrote ~\/\.config\/autostart\/updates\.desktop \(91 B\).*A program made itself start at login of the desktop/,
-    /dropper wrote ~\/\.bashrc \(28 B\).*A shell start-up file of a user was changed/,
+    /dropper made a program start at login of the desktop: ~\/\.config\/autostart\/updates\.desktop \(91 B\).*A program made itself start at login of the desktop/,
+    /dropper changed a shell start-up file of a user: ~\/\.bashrc \(28 B\).*A shell start-up file of a user was changed/,
     /curl asked GET http:\/\/127\.0\.0\.1:39580\/stage2 \(200\) → wrote ~\/\.cache\/\.x11 \(42 B\) → made executable by chmod → run as process \d+/,
     /cat tried \/etc\/shadow: permission denied/,
-    /dropper ran base64 -d/,
+    /dropper decoded base64: base64 -d/,
     /python3\.11 looked up update\.example: no such name/,
-    /dropper ran find \/usr\/bin \/usr\/sbin \/etc -perm -4000 -type f/,
+    /dropper searched for files that run as root: find \/usr\/bin \/usr\/sbin \/etc -perm -4000 -type f/,
     /rm deleted ~\/dropper, the program that was running/,
   ];
   for (const deed of deeds) {
@@ -74,6 +74,16 @@ test("the summary of a dropper tells its deeds on the first screen", async ({ ba
     .toContain("base64 -d");
   await page.keyboard.press("Escape");
   await detail.waitFor({ state: "detached" });
+
+  // The processes with findings are below those that started them, and lead to the full tree.
+  const tree = page.getByRole("region", { name: "Processes with findings" });
+  await tree.getByRole("link", { name: /^Finding, high: .*cat \d+ cat \/etc\/shadow/ }).waitFor();
+  await tree.getByRole("link", { name: /^.*bash \d+ \/bin\/bash \.\/dropper/ }).click();
+  await rows(page, "processes")
+    .filter({ hasText: "/bin/bash ./dropper" })
+    .and(page.locator("[aria-selected=true]"))
+    .waitFor();
+  await page.goBack();
 
   // The matrix of ATT&CK leads to the findings of a technique.
   await page.getByRole("region", { name: "ATT&CK" }).getByRole("button", { name: /T1003/ }).first().click();

@@ -46,9 +46,13 @@ export interface SessionSearch {
   tag?: string;
   sha256?: string;
   keep?: true;
+  /** The lowest level of a finding that a session must have. */
+  level?: Level;
+  /** The newest first, unless those with the most severe findings are. */
+  sort?: "findings";
 }
 
-/** The sessions, newest first, a page at a time. */
+/** The sessions, a page at a time. */
 export function useSessions(search: SessionSearch) {
   return useInfiniteQuery({
     queryKey: keys.sessions(search),

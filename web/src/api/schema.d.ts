@@ -13,8 +13,10 @@ export interface paths {
         };
         /**
          * List sessions
-         * @description Newest first. For the next page, send the `next_cursor` of this page as `cursor`;
-         *     it is null on the last page. New sessions do not shift the pages.
+         * @description Newest first, or with `sort=findings` those with the most severe findings first. For
+         *     the next page, send the `next_cursor` of this page as `cursor` with the same `sort`;
+         *     it is null on the last page. New sessions do not shift the pages. With
+         *     `sort=findings`, a session moves when its highest level changes.
          */
         get: operations["listSessions"];
         put?: never;
@@ -1789,7 +1791,7 @@ export interface components {
          *     }
          */
         SessionList: {
-            /** @description Newest first. */
+            /** @description In the order of `sort`. */
             sessions: components["schemas"]["Session"][];
             /** @description The cursor of the next page; null on the last page. */
             next_cursor: string | null;
@@ -2044,6 +2046,11 @@ export interface components {
              * @description The number of events that match.
              */
             events: number;
+            /**
+             * Format: int64
+             * @description How many of these events failed.
+             */
+            failed_count: number;
             /** @description The first of these events. */
             seqs: number[];
             /**
@@ -2171,6 +2178,8 @@ export interface components {
                  * @description How many of these events failed: their `status` is an error. If it equals `events`, the program tried what the title says without success. Events that report no status count as not failed.
                  */
                 failed_count: number;
+                /** @description The root directory of the first event's process if all events are of processes with another root directory or mount namespace than the agent, such as a container or a jail: their paths are not those of the machine. Otherwise null. */
+                root_path: string | null;
             }[];
             /**
              * Format: int64
@@ -2343,6 +2352,7 @@ export interface components {
          *           "pid": 4711,
          *           "process_name": "cat",
          *           "target": "/etc/shadow",
+         *           "root_path": null,
          *           "imported": false
          *         }
          *       ],
@@ -2404,6 +2414,7 @@ export interface components {
          *       "pid": 4711,
          *       "process_name": "cat",
          *       "target": "/etc/shadow",
+         *       "root_path": null,
          *       "imported": false
          *     }
          */
@@ -2470,6 +2481,8 @@ export interface components {
             process_name: string | null;
             /** @description The target of the first event. */
             target: string | null;
+            /** @description The root directory of the first event's process if all events are of processes with another root directory or mount namespace than the agent, such as a container or a jail: their paths are not those of the machine. Otherwise null. */
+            root_path: string | null;
             /** @description Whether it came with the bundle of an imported session: a rule of the backend that exported it found it, and no rule with this ID found anything here. */
             imported: boolean;
         };
@@ -5046,6 +5059,13 @@ export interface operations {
                 from?: components["schemas"]["TimeParameter"];
                 /** @description Only sessions created at or before this time. */
                 to?: components["schemas"]["TimeParameter"];
+                /**
+                 * @description Only sessions with a finding of this level or a more severe one.
+                 * @example high
+                 */
+                level?: components["schemas"]["Level"];
+                /** @description The order: `created` is the newest first, `findings` the highest level first and then the newest. */
+                sort?: "created" | "findings";
             };
             header?: never;
             path?: never;

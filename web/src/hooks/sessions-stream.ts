@@ -2,7 +2,7 @@ import { type InfiniteData, type QueryClient, useQueryClient } from "@tanstack/r
 import { useEffect } from "react";
 import { basePath } from "@/api/base";
 import type { Session } from "@/api/client";
-import { keys } from "@/api/queries";
+import { keys, type SessionSearch } from "@/api/queries";
 import type { components } from "@/api/schema";
 import { openStream } from "@/api/stream";
 
@@ -44,7 +44,15 @@ export function useSessionsStream(): void {
         findings: (data) => {
           const changed = data as components["schemas"]["FindingsMessage"];
           queries.setQueriesData<InfiniteData<Page>>(lists, (list) => replaceSession(list, changed) ?? list);
-          if (queries.isFetching(lists) > 0) void refetch();
+          // Findings decide which sessions such a list has, and their order.
+          const isAffected = queries
+            .getQueryCache()
+            .findAll({ ...lists, type: "active" })
+            .some(({ queryKey: [, search] }) => {
+              const { level, sort } = search as SessionSearch;
+              return level !== undefined || sort !== undefined;
+            });
+          if (isAffected || queries.isFetching(lists) > 0) void refetch();
           void refetchFindings();
         },
         deleted: (data) => {

@@ -1,5 +1,15 @@
 import { formatCount } from "./number";
 
+/** Where the paths of a finding are, if its processes have another root than the machine; "" otherwise. */
+export function rootText(rootPath: string | null): string {
+  if (rootPath === null) return "";
+  return rootPath === "/" ? "in another mount namespace" : `in the root ${rootPath}`;
+}
+
+/** The same as a sentence. */
+export const rootSentence =
+  "All of these processes have another root directory or mount namespace than the agent, such as a container or a jail. Their paths are not those of the machine, unless the same files are mounted there.";
+
 interface Counts {
   /** The number of events that match. */
   events: number;

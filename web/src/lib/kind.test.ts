@@ -15,6 +15,7 @@ test("events about the monitoring itself have a kind", () => {
     "exclusions_changed",
     "program_paused",
     "events_left_out",
+    "tls_unseen",
   ];
   expect(types.map((type) => kindOf(type).kind)).toEqual(types.map(() => "monitor"));
   expect(typesOf("monitor")).toEqual(types);

@@ -55,6 +55,7 @@ const byType: Record<string, Kind> = {
   exclusions_changed: "monitor",
   program_paused: "monitor",
   events_left_out: "monitor",
+  tls_unseen: "monitor",
   events_lost: "loss",
 };
 

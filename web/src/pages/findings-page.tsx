@@ -4,7 +4,7 @@ import { useSearchParams } from "wouter";
 import { useAllFindings } from "@/api/queries";
 import { AllFindings } from "@/components/findings/all-findings";
 import { levels } from "@/components/findings/level";
-import { inputClass } from "@/components/ui/field";
+import { LevelSelect } from "@/components/findings/level-select";
 import { EmptyState, ErrorState, LoadingState } from "@/components/ui/state";
 import { byId, useArrival } from "@/hooks/focus";
 import { useSessionsStream } from "@/hooks/sessions-stream";
@@ -30,20 +30,13 @@ export default function FindingsPage() {
     <>
       <div className="flex flex-wrap items-center gap-2 border-b border-line bg-surface px-4 py-2">
         <h1 className="mr-2 flex-1 text-base font-semibold">Findings</h1>
-        <select
+        <LevelSelect
           id={levelId}
-          aria-label="Level"
-          value={level ?? ""}
-          onChange={({ target: { value } }) => setParams(value ? { level: value } : {}, { replace: true })}
-          className={`${inputClass} h-8`}
-        >
-          <option value="">Any level</option>
-          {levels.slice(0, -1).map((one, index) => (
-            <option key={one} value={one}>
-              {index === 0 ? one : `${one} and above`}
-            </option>
-          ))}
-        </select>
+          label="Level"
+          any="Any level"
+          level={level}
+          onChange={(chosen) => setParams(chosen ? { level: chosen } : {}, { replace: true })}
+        />
       </div>
       {isPending && <LoadingState label="Loading the findings" />}
       {!isPending && !data && <ErrorState error={error} retry={() => void refetch()} />}

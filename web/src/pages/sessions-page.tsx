@@ -47,7 +47,7 @@ function List({ search }: { search: SessionSearch }) {
   });
   if (isPending) return <LoadingState label="Loading the sessions" />;
   if (!data) return <ErrorState error={error} retry={() => void refetch()} />;
-  const isSearching = Object.values(search).some((value) => value !== undefined);
+  const isSearching = Object.values({ ...search, sort: undefined }).some((value) => value !== undefined);
   const all = data.pages.flatMap((page) => page.sessions);
   // An empty session unassigned is hidden.
   const sessions = all.filter(
@@ -56,7 +56,8 @@ function List({ search }: { search: SessionSearch }) {
   if (sessions.length === 0 && isSearching) {
     return (
       <EmptyState icon={<SearchX size={28} />} title="No matching sessions">
-        The search finds text in names, notes and file names, and hashes by their beginning.
+        The search finds text in names, notes and file names, and hashes by their beginning. Each list beside
+        it restricts it further.
       </EmptyState>
     );
   }

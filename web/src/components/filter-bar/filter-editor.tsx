@@ -5,20 +5,11 @@ import {
   type CompletionContext,
   startCompletion,
 } from "@codemirror/autocomplete";
-import { defaultKeymap, history, historyKeymap } from "@codemirror/commands";
-import { Compartment, EditorState, Prec, Transaction } from "@codemirror/state";
-import {
-  Decoration,
-  EditorView,
-  highlightSpecialChars,
-  keymap,
-  placeholder,
-  ViewPlugin,
-  type ViewUpdate,
-} from "@codemirror/view";
-import { useEffect, useRef } from "react";
+import { Compartment, EditorState } from "@codemirror/state";
+import { Decoration, EditorView, keymap, placeholder, ViewPlugin, type ViewUpdate } from "@codemirror/view";
+import { useEffect } from "react";
+import { useCodeEditor } from "@/components/code-editor/use-code-editor";
 import { type Fault, tokenize } from "@/lib/filter-language";
-import { plainText } from "@/lib/text";
 import { type SuggestionSource, suggest } from "./completion";
 
 export interface FilterInputProps {
@@ -43,69 +34,23 @@ interface Props extends FilterInputProps {
 
 /** The editor of the filter, whose one line wraps. It is loaded when the page is idle. */
 export default function FilterEditor(props: Props) {
-  const place = useRef<HTMLDivElement>(null);
-  const view = useRef<EditorView>(null);
-  const latest = useRef(props);
-  const { revision, fault, attributes } = props;
-  useEffect(() => {
-    latest.current = props;
-  });
-
-  useEffect(() => {
-    if (!place.current) return;
-    const { start, text } = latest.current;
-    const editor = new EditorView({
-      parent: place.current,
-      state: EditorState.create({
-        doc: text,
-        selection: start && {
-          anchor: Math.min(start.from, text.length),
-          head: Math.min(start.to, text.length),
-        },
-        extensions: extensions(latest),
-      }),
-    });
-    view.current = editor;
-    if (start) editor.focus();
-    return () => editor.destroy();
-  }, []);
-
-  // biome-ignore lint/correctness/useExhaustiveDependencies: typed text comes back as the prop text with a delay
-  useEffect(() => {
-    const { text } = latest.current;
-    const editor = view.current;
-    if (!editor || editor.state.doc.toString() === text) return;
-    editor.dispatch({
-      changes: { from: 0, to: editor.state.doc.length, insert: text },
-      selection: { anchor: text.length },
-    });
-  }, [revision]);
-
+  const { place, view } = useCodeEditor(props, extensions);
+  const { fault } = props;
   useEffect(() => {
     view.current?.dispatch({ effects: marks.reconfigure(faultMark(fault)) });
-  }, [fault]);
-
-  const described = JSON.stringify(attributes);
-  useEffect(() => {
-    view.current?.dispatch({
-      effects: fieldAttributes.reconfigure(EditorView.contentAttributes.of(JSON.parse(described))),
-    });
-  }, [described]);
+  }, [fault, view]);
 
   return <div ref={place} className="filter-editor min-w-0 flex-1 overflow-hidden" />;
 }
 
 const marks = new Compartment();
-const fieldAttributes = new Compartment();
 
-function extensions(latest: { current: Props }) {
+function extensions(latest: { readonly current: Props }) {
   const run = (act: (props: Props) => unknown) => () => act(latest.current) !== false;
   const walk = (step: 1 | -1) => () => latest.current.onWalk(step);
   return [
     // No text contains this separator, so line breaks stay in the one line as marks.
     EditorState.lineSeparator.of("\u{10fffe}\u{10fffe}"),
-    EditorView.lineWrapping,
-    history(),
     autocompletion({
       override: [(context) => complete(context, latest.current.source)],
       icons: false,
@@ -120,34 +65,10 @@ function extensions(latest: { current: Props }) {
       { key: "ArrowDown", run: walk(-1) },
       { key: "Alt-ArrowDown", run: startCompletion },
     ]),
-    keymap.of([...historyKeymap, ...defaultKeymap]),
     placeholder("Filter: type = …, process: curl, or a text"),
-    highlightSpecialChars({
-      specialChars:
-        /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0]|\u034f/gu,
-      render: (code) => {
-        const mark = document.createElement("span");
-        mark.className = "filter-hidden";
-        mark.textContent = plainText(String.fromCodePoint(code));
-        mark.title = `U+${code.toString(16).toUpperCase().padStart(4, "0")}`;
-        return mark;
-      },
-    }),
     colors,
     marks.of([]),
-    fieldAttributes.of([]),
-    EditorView.updateListener.of((update) => {
-      if (update.docChanged && isTyped(update)) latest.current.onChange(update.state.doc.toString());
-    }),
-    Prec.lowest(EditorView.contentAttributes.of({ spellcheck: "false", autocapitalize: "off" })),
   ];
-}
-
-/** Whether a person changed the text, and not this component. */
-function isTyped(update: ViewUpdate): boolean {
-  return update.transactions.some(
-    (transaction) => transaction.annotation(Transaction.userEvent) !== undefined,
-  );
 }
 
 async function complete(context: CompletionContext, source: SuggestionSource) {

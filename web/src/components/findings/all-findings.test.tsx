@@ -19,6 +19,7 @@ const finding: ListedFinding = {
   license: "",
   events: 3,
   failed_count: 3,
+  root_path: "/",
   first_at: "2026-11-22T18:57:39Z",
   last_at: "2026-11-22T18:57:40Z",
   pid: 7,
@@ -41,4 +42,23 @@ test("a finding of events that failed says so in the link to its session", () =>
   for (const name of [`Attempt failed ${finding.title}`, `2 of 3 failed ${finding.title}`]) {
     expect(screen.getByRole("link", { name }).getAttribute("href")).toBe("/sessions/s/findings");
   }
+});
+
+test("a finding in another root says so after its target", () => {
+  const findings = [
+    { ...finding, rule_id: "own", root_path: null, target: "/own" },
+    { ...finding, rule_id: "jail", root_path: "/srv/<b>jail\u202e", target: "/jailed" },
+    { ...finding, rule_id: "container", target: "/contained" },
+  ];
+  render(
+    <ShortcutProvider>
+      <AllFindings findings={findings} onEnd={vi.fn()} />
+    </ShortcutProvider>,
+  );
+  const cells = screen.getAllByRole("gridcell").map((cell) => cell.textContent);
+  expect(cells.filter((text) => /^\/(own|jailed|contained)/.test(text ?? ""))).toEqual([
+    "/own",
+    "/jailed in the root /srv/<b>jail⟨202E⟩",
+    "/contained in another mount namespace",
+  ]);
 });

@@ -5,19 +5,17 @@ import { SafeText } from "@/components/safe-text";
 import { Grid } from "@/components/table/grid";
 import type { TableColumn } from "@/components/table/table";
 import { useSettings } from "@/hooks/settings";
-import { quote } from "@/lib/filter";
-import { plural } from "@/lib/number";
 import { sessionTitle } from "@/lib/session";
 import { formatDateTime } from "@/lib/time";
 import { viewPath } from "@/lib/view";
+import { EventsLink, factColumns, levelColumn } from "./columns";
 import { FailedSign } from "./failed-sign";
-import { LevelBadge } from "./level-badge";
 
 const titleOf = ({ session_id, session_name, file_name }: ListedFinding) =>
   sessionTitle({ id: session_id, name: session_name, file_name });
 
 const columns: readonly TableColumn<ListedFinding>[] = [
-  { id: "level", label: "Level", width: 104, phone: 92, cell: ({ level }) => <LevelBadge level={level} /> },
+  levelColumn,
   {
     id: "title",
     label: "Finding",
@@ -44,44 +42,9 @@ const columns: readonly TableColumn<ListedFinding>[] = [
     label: "Events",
     width: 100,
     phone: 84,
-    cell: ({ session_id, rule_id, events }) => (
-      <Link
-        href={viewPath(
-          session_id,
-          "events",
-          new URLSearchParams({ filter: `finding = ${quote(rule_id)}` }).toString(),
-        )}
-        className="text-accent underline"
-      >
-        {plural(events, "event")}
-      </Link>
-    ),
+    cell: (finding) => <EventsLink sessionId={finding.session_id} finding={finding} />,
   },
-  {
-    id: "process",
-    label: "Process",
-    width: 140,
-    cell: ({ process_name, pid }) => (
-      <>
-        <SafeText text={process_name ?? ""} limit={60} /> <span className="font-mono text-muted">{pid}</span>
-      </>
-    ),
-  },
-  {
-    id: "target",
-    label: "Target",
-    width: 160,
-    grow: "1fr",
-    look: "font-mono",
-    cell: ({ target }) => <SafeText text={target ?? "–"} limit={200} />,
-  },
-  {
-    id: "techniques",
-    label: "ATT&CK",
-    width: 120,
-    look: "font-mono text-muted",
-    cell: ({ techniques }) => <SafeText text={techniques.map(({ id }) => id).join(" ")} limit={200} />,
-  },
+  ...factColumns,
   {
     id: "first",
     label: "First",

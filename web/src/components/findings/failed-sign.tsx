@@ -8,12 +8,11 @@ interface Props {
 export function FailedSign({ finding }: Props) {
   const text = failedText(finding);
   if (text === "") return null;
-  const look = finding.failed_count === finding.events ? "border-line-strong font-semibold" : "border-line";
   return (
     <>
       <span
         title={failedSentence(finding)}
-        className={`inline-block rounded border px-1 text-2xs leading-4 text-ink ${look}`}
+        className="inline-block rounded border border-line-strong px-1 align-[1px] text-2xs leading-[14px] font-normal text-ink"
       >
         {text}
       </span>{" "}

@@ -34,6 +34,7 @@ const finding: Finding = {
   license: "",
   events: 500,
   failed_count: 0,
+  root_path: null,
   seqs: Array.from({ length: 500 }, (_, i) => i + 1),
   first_at: "2026-11-22T18:57:39.967551Z",
   last_at: "2026-11-22T18:57:40Z",

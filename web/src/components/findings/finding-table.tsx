@@ -1,31 +1,16 @@
-import { Link } from "wouter";
 import type { components } from "@/api/schema";
 import { Clock } from "@/components/clock";
 import { SafeText } from "@/components/safe-text";
 import { Grid } from "@/components/table/grid";
 import type { TableColumn } from "@/components/table/table";
-import { quote } from "@/lib/filter";
-import { plural } from "@/lib/number";
-import { viewPath } from "@/lib/view";
+import { EventsLink, factColumns, levelColumn } from "./columns";
 import { FailedSign } from "./failed-sign";
-import { LevelBadge } from "./level-badge";
 
 export type Finding = components["schemas"]["Finding"];
 
-/** The filter that selects the events of a finding, or the first 1,000 of them. */
-function eventsFilter({ rule_id }: Finding): string {
-  return `finding = ${quote(rule_id)}`;
-}
-
 function columnsOf(sessionId: string): readonly TableColumn<Finding>[] {
   return [
-    {
-      id: "level",
-      label: "Level",
-      width: 104,
-      phone: 84,
-      cell: ({ level }) => <LevelBadge level={level} />,
-    },
+    levelColumn,
     {
       id: "title",
       label: "Finding",
@@ -52,46 +37,9 @@ function columnsOf(sessionId: string): readonly TableColumn<Finding>[] {
       id: "events",
       label: "Events",
       width: 96,
-      cell: (finding) => (
-        <Link
-          href={viewPath(
-            sessionId,
-            "events",
-            new URLSearchParams({ filter: eventsFilter(finding) }).toString(),
-          )}
-          className="text-accent underline"
-          onClick={(event) => event.stopPropagation()}
-        >
-          {plural(finding.events, "event")}
-        </Link>
-      ),
+      cell: (finding) => <EventsLink sessionId={sessionId} finding={finding} />,
     },
-    {
-      id: "process",
-      label: "Process",
-      width: 140,
-      cell: ({ process_name, pid }) => (
-        <>
-          <SafeText text={process_name ?? ""} limit={60} />{" "}
-          <span className="font-mono text-muted">{pid}</span>
-        </>
-      ),
-    },
-    {
-      id: "target",
-      label: "Target",
-      width: 200,
-      grow: "1fr",
-      look: "font-mono",
-      cell: ({ target }) => <SafeText text={target ?? "–"} limit={200} />,
-    },
-    {
-      id: "techniques",
-      label: "ATT&CK",
-      width: 120,
-      look: "font-mono text-muted",
-      cell: ({ techniques }) => <SafeText text={techniques.map(({ id }) => id).join(" ")} limit={200} />,
-    },
+    ...factColumns,
     {
       id: "first",
       label: "First",

@@ -6,14 +6,14 @@ import { Clock } from "@/components/clock";
 import { FindingSign } from "@/components/findings/mark";
 import { SafeText } from "@/components/safe-text";
 import { Table, type TableColumn, useVisibleRows } from "@/components/table/table";
-import { type FindingMark, type PlacedMark, usePlacedMarks } from "@/hooks/findings";
+import { type FindingMark, usePlacedMarks } from "@/hooks/findings";
 import { useTreeRow, useTreeRows } from "@/hooks/process-tree";
 import { useView } from "@/hooks/view";
 import { formatCount } from "@/lib/number";
 import { formatDuration, toMicros } from "@/lib/time";
 import { Activity } from "./activity";
 import { KindCounts } from "./kind-counts";
-import { countOf, countsOf, selectionOf } from "./rows";
+import { countOf, countsOf, markOf, selectionOf } from "./rows";
 
 interface Props {
   sessionId: string;
@@ -209,16 +209,6 @@ const moves: Record<string, (index: number, count: number) => number> = {
   Home: () => 0,
   End: (_, count) => count - 1,
 };
-
-const levels: readonly FindingMark["level"][] = ["critical", "high", "medium", "low", "informational"];
-
-/** The findings that point to events of a process, as one mark. */
-function markOf(marks: readonly PlacedMark[], row: ProcessRow): FindingMark | undefined {
-  const [from, to] = [toMicros(row.started_at), toMicros(row.last_seen)];
-  const own = marks.filter(({ pid, at }) => pid === row.pid && from <= at && at <= to);
-  const level = levels.find((level) => own.some((mark) => mark.level === level));
-  return level && { level, text: [...new Set(own.flatMap(({ text }) => text.split("; ")))].join("; ") };
-}
 
 interface NameProps {
   row: ProcessRow;

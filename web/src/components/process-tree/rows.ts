@@ -1,4 +1,6 @@
 import type { Process, ProcessRow } from "@/api/client";
+import type { FindingMark, PlacedMark } from "@/hooks/findings";
+import { toMicros } from "@/lib/time";
 import type { View } from "@/lib/view";
 
 /** The selection of a process and its descendants. */
@@ -13,4 +15,14 @@ export function countsOf(row: ProcessRow, isFiltered: boolean): Record<string, n
 
 export function countOf(row: ProcessRow, isFiltered: boolean): number {
   return Object.values(countsOf(row, isFiltered)).reduce((sum, count) => sum + count, 0);
+}
+
+const levels: readonly FindingMark["level"][] = ["critical", "high", "medium", "low", "informational"];
+
+/** The findings that point to events of a process, as one mark. */
+export function markOf(marks: readonly PlacedMark[], row: ProcessRow): FindingMark | undefined {
+  const [from, to] = [toMicros(row.started_at), toMicros(row.last_seen)];
+  const own = marks.filter(({ pid, at }) => pid === row.pid && from <= at && at <= to);
+  const level = levels.find((level) => own.some((mark) => mark.level === level));
+  return level && { level, text: [...new Set(own.flatMap(({ text }) => text.split("; ")))].join("; ") };
 }

@@ -1,28 +1,25 @@
 import "./rule-editor.css";
-import { defaultKeymap, history, historyKeymap } from "@codemirror/commands";
 import {
-  Compartment,
   EditorState,
   type Range,
   RangeSetBuilder,
   StateEffect,
   StateField,
   type Text,
-  Transaction,
 } from "@codemirror/state";
 import {
   Decoration,
   type DecorationSet,
   EditorView,
-  highlightSpecialChars,
   keymap,
   lineNumbers,
   ViewPlugin,
   type ViewUpdate,
   WidgetType,
 } from "@codemirror/view";
-import { useEffect, useRef } from "react";
+import { useEffect } from "react";
 import type { RuleFault } from "@/api/client";
+import { useCodeEditor } from "@/components/code-editor/use-code-editor";
 import { plainText } from "@/lib/text";
 import { yamlTokens } from "@/lib/yaml-tokens";
 
@@ -42,42 +39,11 @@ interface Props {
 
 /** The editor of a rule's text. It shows a fault below its line. Tab leaves it. */
 export function RuleEditor(props: Props) {
-  const place = useRef<HTMLDivElement>(null);
-  const view = useRef<EditorView>(null);
-  const latest = useRef(props);
-  const { revision, fault, attributes } = props;
-  useEffect(() => {
-    latest.current = props;
-  });
-
-  useEffect(() => {
-    if (!place.current) return;
-    const editor = new EditorView({
-      parent: place.current,
-      state: EditorState.create({ doc: latest.current.text, extensions: extensions(latest) }),
-    });
-    view.current = editor;
-    return () => editor.destroy();
-  }, []);
-
-  // biome-ignore lint/correctness/useExhaustiveDependencies: typed text comes back as the prop text with a delay
-  useEffect(() => {
-    const { text } = latest.current;
-    const editor = view.current;
-    if (!editor || editor.state.doc.toString() === text) return;
-    editor.dispatch({ changes: { from: 0, to: editor.state.doc.length, insert: text } });
-  }, [revision]);
-
+  const { place, view } = useCodeEditor(props, extensions);
+  const { fault } = props;
   useEffect(() => {
     view.current?.dispatch({ effects: setFault.of(fault) });
-  }, [fault]);
-
-  const described = JSON.stringify(attributes);
-  useEffect(() => {
-    view.current?.dispatch({
-      effects: fieldAttributes.reconfigure(EditorView.contentAttributes.of(JSON.parse(described))),
-    });
-  }, [described]);
+  }, [fault, view]);
 
   return (
     <div
@@ -87,9 +53,7 @@ export function RuleEditor(props: Props) {
   );
 }
 
-const fieldAttributes = new Compartment();
-
-function extensions(latest: { current: Props }) {
+function extensions(latest: { readonly current: Props }) {
   const run = (act: "onSave" | "onTest") => () => {
     latest.current[act]?.();
     return true; // the browser would save the page
@@ -99,35 +63,13 @@ function extensions(latest: { current: Props }) {
     EditorState.readOnly.of(isReadOnly),
     EditorView.editable.of(!isReadOnly),
     isReadOnly ? EditorView.contentAttributes.of({ tabindex: "0" }) : [],
-    EditorView.lineWrapping,
     lineNumbers(),
-    history(),
     keymap.of([
       { key: "Mod-s", run: run("onSave") },
       { key: "Mod-Enter", run: run("onTest") },
     ]),
-    keymap.of([...historyKeymap, ...defaultKeymap]),
-    highlightSpecialChars({
-      specialChars:
-        /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0]|\u034f/gu,
-      render: (code) => {
-        const mark = document.createElement("span");
-        mark.className = "rule-hidden";
-        mark.textContent = plainText(String.fromCodePoint(code));
-        mark.title = `U+${code.toString(16).toUpperCase().padStart(4, "0")}`;
-        return mark;
-      },
-    }),
     colors,
     faults,
-    fieldAttributes.of([]),
-    EditorView.contentAttributes.of({ spellcheck: "false", autocapitalize: "off" }),
-    EditorView.updateListener.of((update) => {
-      const isTyped = update.transactions.some(
-        (transaction) => transaction.annotation(Transaction.userEvent) !== undefined,
-      );
-      if (update.docChanged && isTyped) latest.current.onChange?.(update.state.doc.toString());
-    }),
   ];
 }
 

@@ -11,7 +11,7 @@ export function RuleFacts({ rule }: { rule: Rule }) {
   return (
     <dl className="grid grid-cols-[auto_minmax(0,1fr)] items-baseline gap-x-4 gap-y-1 text-xs">
       <Fact name="Applied">
-        <span className="flex items-center gap-2">
+        <span className="inline-flex items-center gap-2 align-middle">
           <RuleSwitch rule={rule} /> <RuleState {...rule} />
         </span>
         {limit && <SafeText text={limit} className="break-words" />}

@@ -4,6 +4,7 @@ import { Link } from "wouter";
 import { ApiError, api, call, messageOf } from "@/api/client";
 import { useSessions } from "@/api/queries";
 import type { components } from "@/api/schema";
+import { FailedSign } from "@/components/findings/failed-sign";
 import { SafeText } from "@/components/safe-text";
 import { Button } from "@/components/ui/button";
 import { formatCount, plural } from "@/lib/number";
@@ -116,6 +117,7 @@ function Result({ trial, isOld }: { trial: Trial; isOld: boolean }) {
                 <SafeText text={known ? sessionTitle(known) : session.session_id} limit={200} />
               </Link>
               <span className="shrink-0 text-muted">
+                <FailedSign finding={session} />
                 {plural(session.events, "event")}
                 {session.seqs.length < session.events &&
                   `, the first ${formatCount(session.seqs.length)} linked`}

@@ -1,19 +1,22 @@
 import { Search } from "lucide-react";
 import { useEffect, useRef, useState } from "react";
 import type { SessionSearch } from "@/api/queries";
+import { LevelSelect } from "@/components/findings/level-select";
 import { Input, inputClass } from "@/components/ui/field";
 import { useShortcut } from "@/hooks/shortcuts";
 import { stateNames } from "@/lib/session";
 
 // The option that is no state.
 const kept = "keep";
+/** Two in a row on a telephone. */
+const selectLook = "min-w-0 max-sm:flex-1 max-sm:basis-[40%]";
 
 interface Props {
   search: SessionSearch;
   onChange: (search: SessionSearch) => void;
 }
 
-/** Searches the sessions by text, hash and state. It waits for a pause in typing. */
+/** Searches the sessions by text, hash, state and findings, and orders them. It waits for a pause in typing. */
 export function SearchBar({ search, onChange }: Props) {
   const [text, setText] = useState(search.sha256 ?? search.q ?? "");
   const input = useRef<HTMLInputElement>(null);
@@ -31,8 +34,8 @@ export function SearchBar({ search, onChange }: Props) {
     return () => clearTimeout(timer);
   }, [text]);
   return (
-    <search className="flex min-w-0 flex-1 basis-full gap-2 max-sm:order-last sm:basis-64">
-      <span className="relative min-w-0 flex-1">
+    <search className="flex min-w-0 flex-1 basis-full flex-wrap gap-2 max-sm:order-last sm:basis-64">
+      <span className="relative min-w-0 flex-1 basis-44 max-sm:basis-full">
         <Search size={14} className="pointer-events-none absolute top-2.5 left-2.5 text-muted" aria-hidden />
         <Input
           ref={input}
@@ -54,7 +57,7 @@ export function SearchBar({ search, onChange }: Props) {
             state: value === kept ? undefined : ((value || undefined) as SessionSearch["state"]),
           })
         }
-        className={`${inputClass} h-8`}
+        className={`${inputClass} h-8 ${selectLook}`}
       >
         <option value="">Any state</option>
         {Object.entries(stateNames).map(([state, name]) => (
@@ -63,6 +66,24 @@ export function SearchBar({ search, onChange }: Props) {
           </option>
         ))}
         <option value={kept}>Marked keep</option>
+      </select>
+      <LevelSelect
+        label="Level of findings"
+        any="Any findings"
+        level={search.level}
+        className={selectLook}
+        onChange={(level) => onChange({ ...search, level })}
+      />
+      <select
+        aria-label="Order"
+        value={search.sort ?? ""}
+        onChange={({ target: { value } }) =>
+          onChange({ ...search, sort: value === "findings" ? value : undefined })
+        }
+        className={`${inputClass} h-8 ${selectLook}`}
+      >
+        <option value="">Newest first</option>
+        <option value="findings">Most severe first</option>
       </select>
     </search>
   );

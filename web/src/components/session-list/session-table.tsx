@@ -43,7 +43,7 @@ const columns: readonly TableColumn<Session>[] = [
   {
     id: "findings",
     label: "Findings",
-    width: 148,
+    width: 164,
     phone: 92,
     look: "overflow-visible!",
     cell: (session) => <FindingCounts session={session} />,

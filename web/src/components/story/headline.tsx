@@ -21,7 +21,7 @@ export function Headline({ session, counts }: { session: SessionDetail; counts: 
   return (
     <ul aria-label="In short" className="flex flex-wrap gap-y-1 text-sm">
       {phrasesOf(session, counts).map(({ text, seqs, look }) => (
-        <li key={text} className="before:mx-2 before:text-muted before:content-['·'] first:before:hidden">
+        <li key={text} className="after:mx-2 after:text-muted after:content-['·'] last:after:hidden">
           {seqs?.length ? (
             <Link
               href={viewPath(

@@ -13,7 +13,11 @@ export function Sentence({ step, home }: { step: Step; home: string }) {
       case "program":
         return <SafeText key={at} text={text || "an unknown program"} limit={60} className="font-semibold" />;
       case "bytes":
-        return <span key={at}>{formatBytes(Number(text))}</span>;
+        return (
+          <span key={at} className="whitespace-nowrap">
+            {formatBytes(Number(text))}
+          </span>
+        );
       case "count":
         return <span key={at}>{formatCount(Number(text))}</span>;
       case "command":

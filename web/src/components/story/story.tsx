@@ -4,6 +4,7 @@ import type { components } from "@/api/schema";
 import { Clock } from "@/components/clock";
 import { FailedSign } from "@/components/findings/failed-sign";
 import { levelLooks } from "@/components/findings/level";
+import { RootNote } from "@/components/findings/root-note";
 import { SafeText } from "@/components/safe-text";
 import { useShortcut } from "@/hooks/shortcuts";
 import { formatCount, plural } from "@/lib/number";
@@ -101,6 +102,7 @@ function Found({ story, places }: { story: StoryView; places: readonly number[] 
           <span className={`rounded px-1 ${levelLooks[finding.level]}`}>{finding.level}</span>{" "}
           <FailedSign finding={finding} />
           <SafeText text={finding.title} limit={120} className="text-muted" />
+          <RootNote rootPath={finding.root_path} />
         </span>
       ))}
     </span>

@@ -7,6 +7,7 @@ import { keys, useSession } from "@/api/queries";
 import { AttackStrip } from "@/components/attack/attack-strip";
 import { useAttackMatrix } from "@/components/attack/matrix";
 import { RoutineEvents } from "@/components/routine/routine-switch";
+import { FoundProcesses } from "@/components/story/found-processes";
 import { Headline } from "@/components/story/headline";
 import { Sections } from "@/components/story/sections";
 import { Story } from "@/components/story/story";
@@ -16,6 +17,9 @@ import { useSessionStream } from "@/hooks/session-stream";
 import { useView } from "@/hooks/view";
 import { formatCount, plural } from "@/lib/number";
 import { viewPath } from "@/lib/view";
+
+/** The mode of a session that runs the uploaded file. */
+const spawnMode = 3;
 
 /** What the programs of the session did, in sentences. */
 export default function SummaryView() {
@@ -41,7 +45,12 @@ export default function SummaryView() {
   );
   if (told.isPending || !details) return <LoadingState label="Loading the summary" />;
   if (!told.data) return <ErrorState error={told.error} retry={() => void told.refetch()} />;
-  const story = told.data;
+  // The agent runs an uploaded file in a mount namespace of its own, which is nothing to note.
+  const isOwn = (root: string | null) => details.mode === spawnMode && root === "/";
+  const story = {
+    ...told.data,
+    findings: told.data.findings.map((one) => (isOwn(one.root_path) ? { ...one, root_path: null } : one)),
+  };
   if (story.event_count === 0) {
     return (
       <EmptyState icon={<BookOpen size={28} />} title="No events yet">
@@ -98,7 +107,9 @@ export default function SummaryView() {
           }
         />
       )}
-      <Sections sessionId={sessionId} home={story.home} sections={story.sections} />
+      <Sections sessionId={sessionId} home={story.home} sections={story.sections}>
+        {found.some(({ level }) => level !== "informational") && <FoundProcesses sessionId={sessionId} />}
+      </Sections>
     </div>
   );
 }

@@ -1,1 +1,0 @@
-import{G as e}from"./index-BYT5GJnd.js";function t({events:t,failed_count:n}){return n>0?n===t?`Attempt failed`:`${e(n)} of ${e(t)} failed`:``}function n({events:t,failed_count:n}){let r=`failed, for example with permission denied`;return t===1?`The matching event ${r}.`:n===t?`All ${e(t)} matching events ${r}.`:`${e(n)} of ${e(t)} matching events ${r}.`}export{t as n,n as t};
