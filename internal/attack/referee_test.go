@@ -24,7 +24,7 @@ func TestRefereeRules(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		rule, err := sigma.Parse(text)
+		rule, err := sigma.Placeholders(nil).Parse(text)
 		if err != nil {
 			return err
 		}

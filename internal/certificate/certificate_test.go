@@ -41,7 +41,7 @@ func TestFilesAreReadAgain(t *testing.T) {
 	if err := os.WriteFile(cert, []byte("half a certifi"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if get() != first || get() != first || strings.Count(out.String(), "cannot be used") != 1 {
+	if before, again := get(), get(); before != first || again != first || strings.Count(out.String(), "cannot be used") != 1 {
 		t.Errorf("a faulty file: %s", &out)
 	}
 	for from, to := range map[string]string{other: cert, otherKey: key} {

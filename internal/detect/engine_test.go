@@ -37,7 +37,7 @@ func received(t testing.TB, body string, seq int64) models.Event {
 // condition returns the condition of a rule with a log source and one search.
 func condition(t testing.TB, source, search string) filter.Node {
 	t.Helper()
-	r, err := sigma.Parse([]byte("title: x\nlogsource: {" + source + "}\ndetection:\n  s: " + search + "\n  condition: s\n"))
+	r, err := sigma.Placeholders(nil).Parse([]byte("title: x\nlogsource: {" + source + "}\ndetection:\n  s: " + search + "\n  condition: s\n"))
 	if err != nil {
 		t.Fatal(err)
 	}

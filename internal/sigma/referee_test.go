@@ -26,7 +26,7 @@ func TestRefereeRules(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		rule, err := sigma.Parse(text)
+		rule, err := sigma.Placeholders(nil).Parse(text)
 		if err != nil {
 			t.Errorf("%s: %v", filepath.Base(path), err)
 			return nil

@@ -106,9 +106,6 @@ func fault(n *yaml.Node, format string, args ...any) *Error {
 	return e
 }
 
-// Parse reads one rule without values of placeholders. The error is an *Error.
-func Parse(text []byte) (*Rule, error) { return Placeholders(nil).Parse(text) }
-
 // Parse reads one rule. The error is an *Error.
 func (p Placeholders) Parse(text []byte) (*Rule, error) {
 	if len(text) > MaxBytes {

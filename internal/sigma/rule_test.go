@@ -36,7 +36,7 @@ sentence: "{program} read {path}"
 `
 
 func TestParse(t *testing.T) {
-	r, err := sigma.Parse([]byte(whole))
+	r, err := sigma.Placeholders(nil).Parse([]byte(whole))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func TestParse(t *testing.T) {
 			t.Errorf("%s is %q, want %q", name, pair[0], pair[1])
 		}
 	}
-	r, err = sigma.Parse([]byte("title: x\nkind: routine\nlogsource: {service: auditd}\ndetection: {s: a, condition: s}"))
+	r, err = sigma.Placeholders(nil).Parse([]byte("title: x\nkind: routine\nlogsource: {service: auditd}\ndetection: {s: a, condition: s}"))
 	if err != nil || r.Kind != sigma.Routine || r.Level != sigma.Medium {
 		t.Errorf("%+v, %v", r, err)
 	}
@@ -135,7 +135,7 @@ func TestFaults(t *testing.T) {
 		{with("s: {a: [" + strings.Repeat("a,", 5001) + "]}"), "more than 5000 values"},
 		{with("a: x ; b: [" + strings.Repeat("a,", 4000) + "] ; c: x ; d: x ; condition: 2 of them"), "more than 5000 tests"},
 	} {
-		r, err := sigma.Parse([]byte(tt.text))
+		r, err := sigma.Placeholders(nil).Parse([]byte(tt.text))
 		if err == nil {
 			_, err = r.Compile()
 		}
