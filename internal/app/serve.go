@@ -26,6 +26,7 @@ import (
 	"ospulse/internal/sample"
 	"ospulse/internal/service"
 	"ospulse/internal/telemetry"
+	"ospulse/internal/wire"
 	"ospulse/web"
 )
 
@@ -112,7 +113,8 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 		Catalog: catalog, Summaries: summaries, Processes: processes, Trees: service.NewProcessTrees(repository.NewProcesses(db), families, analysis), Analyst: analysis, Filters: service.NewFilters(families, detection),
 		Rollups: rollups, Live: hub, Imports: imports, Expired: service.NewExpirations(expiries, retention.Wake), Disk: disk, Findings: detection, Stories: service.NewStories(rollups, detection, rules, transfers),
 		Identify: keys, Keys: keys, Audit: audit,
-		Rules: rules, Trials: service.NewTrials(sessions, transfers, rules, log),
+		Quotas: service.NewQuotas(float64(cfg.AgentEventsPerSecond), cfg.AgentBytesPerSecond(), wire.MaxBatch, cfg.MaxBodyBytes()),
+		Rules:  rules, Trials: service.NewTrials(sessions, transfers, rules, log),
 		Exports: service.NewExports(transfers, events, sessions, files, reads, time.Now, BuildVersion()),
 		Reads:   reads, ExportsAtOnce: service.NewExportGate(cfg.ExportsMax),
 	}, handlers.Checks{

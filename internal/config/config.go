@@ -136,6 +136,11 @@ type Config struct {
 	// session until it ends.
 	SessionLostAfter time.Duration `env:"SESSION_LOST_AFTER" envDefault:"30s" range:"1s..24h"`
 
+	// AgentEventsPerSecond and AgentMBPerSecond, in MB of 2^20 bytes, limit what each agent
+	// or key may send; 0 is no limit.
+	AgentEventsPerSecond int    `env:"AGENT_EVENTS_PER_SECOND" range:"0..1000000000"`
+	AgentMBPerSecond     Amount `env:"AGENT_MB_PER_SECOND" envDefault:"0"`
+
 	// MaxUploadMB limits an uploaded file, in MB of 2^20 bytes.
 	MaxUploadMB int `env:"MAX_UPLOAD_MB" envDefault:"100" range:"1..2048"`
 	// MaxBodyMB limits any other request body, in MB of 2^20 bytes.
@@ -307,6 +312,9 @@ func (c Config) SpoolDir() string { return filepath.Join(c.DataDir, "spool") }
 
 // SpoolMaxBytes is SpoolMaxMB in bytes.
 func (c Config) SpoolMaxBytes() int64 { return int64(c.SpoolMaxMB) << 20 }
+
+// AgentBytesPerSecond is AgentMBPerSecond in bytes.
+func (c Config) AgentBytesPerSecond() float64 { return float64(c.AgentMBPerSecond) * (1 << 20) }
 
 // MaxUploadBytes is MaxUploadMB in bytes.
 func (c Config) MaxUploadBytes() int64 { return int64(c.MaxUploadMB) << 20 }

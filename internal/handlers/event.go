@@ -45,6 +45,12 @@ type EventService interface {
 	ClaimUnsent(ctx context.Context, sessionID string, filter models.EventFilter, deliver func(service.Pages) error) error
 }
 
+// Quotas limits what each sender may send. *service.Quotas implements it and documents its
+// contract.
+type Quotas interface {
+	Take(sender string, events, bytes int, now time.Time) error
+}
+
 // RefusalMeter counts events that were refused. *telemetry.Ingest implements it.
 type RefusalMeter interface {
 	Refused(events int, reason string)
@@ -53,6 +59,7 @@ type RefusalMeter interface {
 type eventHandler struct {
 	ingest       Ingest
 	senders      Senders
+	quotas       Quotas
 	refusals     RefusalMeter
 	events       EventService
 	maxBodyBytes int64
@@ -156,13 +163,16 @@ func (h *eventHandler) store(c *echo.Context, types []string, decode decodeFunc)
 	case len(events) == 0:
 		return models.Receipt{Ranges: []models.SeqRange{}}, nil
 	}
+	agentID, isBound := h.sender(c)
+	if err := h.quotas.Take(cmp.Or(models.ActorOf(c.Request().Context()).KeyID, agentID), len(events), len(body), now); err != nil {
+		return models.Receipt{}, err
+	}
 	letGo(body, events)
 	hint := c.QueryParam("sessionId")
 	for i := range events {
 		events[i].RequestHint = hint
 	}
-	batch := models.Batch{Events: events, Faults: faults, Key: key, ReceivedAt: now}
-	batch.AgentID, batch.OwnSessionsOnly = h.sender(c)
+	batch := models.Batch{Events: events, Faults: faults, Key: key, ReceivedAt: now, AgentID: agentID, OwnSessionsOnly: isBound}
 	if key != "" {
 		batch.Digest = digest(c.Path(), hint, body)
 	}

@@ -42,6 +42,7 @@ type Services struct {
 	Agents    AgentService
 	Identity  BackendIdentity
 	Senders   Senders
+	Quotas    Quotas
 	Catalog   CatalogService
 	Summaries Summarizer
 	Processes ProcessService
@@ -143,7 +144,7 @@ func New(services Services, checks Checks, o Options) (*echo.Echo, error) {
 	e.HEAD("/api/sessions/:sessionId/file", a.file)
 	e.GET("/api/sessions/:sessionId/processes", a.listProcesses, heavy)
 
-	h := &eventHandler{services.Ingest, services.Senders, o.Refusals, services.Events, o.MaxBodyBytes, dashboards, services.Exports}
+	h := &eventHandler{services.Ingest, services.Senders, services.Quotas, o.Refusals, services.Events, o.MaxBodyBytes, dashboards, services.Exports}
 	roomy := refuseWithoutRoom(services.Disk)
 	e.POST("/api/events", h.postEvent, roomy)
 	e.POST("/api/events/events", h.postEvent, roomy)

@@ -624,3 +624,22 @@ func TestTLS(t *testing.T) {
 		t.Errorf("the cookie is %q", cookie)
 	}
 }
+
+// TestQuotaOfAKey checks that a key that sends too much is told to wait, and that another
+// agent is not.
+func TestQuotaOfAKey(t *testing.T) {
+	t.Parallel()
+	b := startBackend(t, map[string]string{"AGENT_MB_PER_SECOND": "0.01", "MAX_BODY_MB": "1"})
+	keys := b.createKeys()
+	event := `{"event_type":"x","data":"` + strings.Repeat("x", 300<<10) + `"}`
+	var statuses []int
+	for range 6 {
+		statuses = append(statuses, b.send("POST", "/api/events", event, bearer(keys["agent"].Key)...).status)
+	}
+	if statuses[0] != http.StatusOK || !slices.Contains(statuses, http.StatusTooManyRequests) {
+		t.Errorf("the mad agent gets %v", statuses)
+	}
+	if a := b.send("POST", "/api/events", event, bearer(keys["other agent"].Key)...); a.status != http.StatusOK {
+		t.Errorf("the other agent gets %d %s", a.status, a.body)
+	}
+}
