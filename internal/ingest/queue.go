@@ -91,14 +91,22 @@ type Queue struct {
 	writer string
 	number int64
 
-	mu      sync.Mutex
-	waiting []*request
-	events  int   // of all that wait
-	bytes   int64 // of all that wait
-	closed  bool
-	wake    chan struct{} // holds a value after put
+	mu     sync.Mutex
+	lines  map[string]*line // waiting requests by agent
+	turns  []string         // the agents in lines: the first is served next
+	events int              // of all that wait
+	bytes  int64            // of all that wait
+	closed bool
+	wake   chan struct{} // holds a value after put
 
 	spool *spooling
+}
+
+// line holds the waiting requests of one agent, the oldest first. There is at least one.
+type line struct {
+	requests []*request
+	events   int
+	bytes    int64
 }
 
 // request is one call of Append.
@@ -113,7 +121,7 @@ type request struct {
 // New returns a queue in front of store. The spool takes groups while the store is
 // unavailable.
 func New(store Store, spool Spool, limits Limits, meter Meter, publisher Publisher, log *slog.Logger) *Queue {
-	q := &Queue{store: store, limits: limits, meter: meter, publisher: publisher, log: log, writer: rand.Text(), wake: make(chan struct{}, 1)}
+	q := &Queue{store: store, limits: limits, meter: meter, publisher: publisher, log: log, writer: rand.Text(), lines: map[string]*line{}, wake: make(chan struct{}, 1)}
 	q.spool = newSpooling(q, spool)
 	return q
 }
@@ -143,18 +151,33 @@ func (q *Queue) Depth() (events int, bytes int64) {
 	return q.events, q.bytes
 }
 
-// put adds a request. An empty queue accepts a request of any size.
+// put adds a request. A queue without requests of the same agent accepts one of any size that
+// fits, and an empty queue one of any size.
+//
+// An agent may have as much waiting as room is left for all. So one agent fills half of the
+// queue, two a third each, and there is always room for another one. (These are the dynamic
+// thresholds of Choudhury and Hahne, IEEE/ACM Transactions on Networking 6, 1998.)
 func (q *Queue) put(r *request) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	events := len(r.batch.Events)
+	own := q.lines[r.batch.AgentID]
 	switch {
 	case q.closed:
 		return models.Errorf(models.CodeUnavailable, "the backend is shutting down")
-	case len(q.waiting) > 0 && (q.events+len(r.batch.Events) > q.limits.QueueEvents || q.bytes+r.bytes > q.limits.QueueBytes):
+	case len(q.turns) > 0 && (q.events+events > q.limits.QueueEvents || q.bytes+r.bytes > q.limits.QueueBytes),
+		own != nil && (own.events+events > q.limits.QueueEvents-q.events || own.bytes+r.bytes > q.limits.QueueBytes-q.bytes):
 		return models.Errorf(models.CodeOverloaded, "more events are coming in than can be stored; try again")
 	}
-	q.waiting = append(q.waiting, r)
-	q.events += len(r.batch.Events)
+	if own == nil {
+		own = &line{}
+		q.lines[r.batch.AgentID] = own
+		q.turns = append(q.turns, r.batch.AgentID)
+	}
+	own.requests = append(own.requests, r)
+	own.events += events
+	own.bytes += r.bytes
+	q.events += events
 	q.bytes += r.bytes
 	select {
 	case q.wake <- struct{}{}:
@@ -192,19 +215,27 @@ func (q *Queue) Run(ctx context.Context) {
 	}
 }
 
-// take removes the next group from the queue: the oldest requests, in order.
-func (q *Queue) take() []*request {
+// take removes the next group from the queue. The agents take turns; the requests of each
+// keep their order.
+func (q *Queue) take() (group []*request) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	n, events, bytes := 0, 0, int64(0)
-	for n < len(q.waiting) && events < q.limits.GroupEvents && bytes < q.limits.GroupBytes {
-		events += len(q.waiting[n].batch.Events)
-		bytes += q.waiting[n].bytes
-		n++
-	}
-	group := q.waiting[:n:n]
-	if q.waiting = q.waiting[n:]; len(q.waiting) == 0 {
-		q.waiting = nil
+	events, bytes := 0, int64(0)
+	for len(q.turns) > 0 && events < q.limits.GroupEvents && bytes < q.limits.GroupBytes {
+		agent := q.turns[0]
+		q.turns = q.turns[1:]
+		of := q.lines[agent]
+		r := of.requests[0]
+		if of.requests = of.requests[1:]; len(of.requests) == 0 {
+			delete(q.lines, agent)
+		} else {
+			q.turns = append(q.turns, agent)
+		}
+		of.events -= len(r.batch.Events)
+		of.bytes -= r.bytes
+		events += len(r.batch.Events)
+		bytes += r.bytes
+		group = append(group, r)
 	}
 	q.events -= events
 	q.bytes -= bytes
@@ -215,7 +246,7 @@ func (q *Queue) take() []*request {
 func (q *Queue) close() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.closed = len(q.waiting) == 0
+	q.closed = len(q.turns) == 0
 	return q.closed
 }
 

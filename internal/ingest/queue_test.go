@@ -143,7 +143,9 @@ func TestLoneRequestIsCommittedAtOnce(t *testing.T) {
 func TestWhatComesDuringACommitIsOneGroup(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &store{gate: make(chan struct{})}
-		q := run(t, s, limits)
+		roomy := limits
+		roomy.QueueEvents = 40
+		q := run(t, s, roomy)
 		var wg sync.WaitGroup
 		send := func(name string) {
 			wg.Go(func() {
@@ -204,6 +206,45 @@ func TestFullQueueIsOverloaded(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestAgentsTakeTurns checks that an agent that sends all it can fills half of the queue, that
+// another agent still finds room and is served next, and that each one's order stays.
+func TestAgentsTakeTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &store{gate: make(chan struct{})}
+		small := limits
+		small.GroupEvents = 3
+		q := run(t, s, small)
+		var wg sync.WaitGroup
+		refused := 0
+		send := func(agent, name string) {
+			wg.Go(func() {
+				b := batch(name)
+				b.AgentID = agent
+				if _, err := q.Append(t.Context(), b); models.ErrorCode(err) == models.CodeOverloaded {
+					refused++
+				} else if err != nil {
+					t.Error(err)
+				}
+			})
+			synctest.Wait()
+		}
+		for i := range 30 { // the first is being committed
+			send("mad", fmt.Sprint("m", i))
+		}
+		if events, _ := q.Depth(); events != small.QueueEvents/2 || refused != 29-small.QueueEvents/2 {
+			t.Errorf("the mad agent has %d events waiting and %d refused, of a queue of %d", events, refused, small.QueueEvents)
+		}
+		for i := range 3 {
+			send("calm", fmt.Sprint("c", i))
+		}
+		close(s.gate)
+		wg.Wait()
+		if got, want := fmt.Sprint(s.groups[:4]), "[[m0] [m1 c0 m2] [c1 m3 c2] [m4 m5 m6]]"; got != want {
+			t.Errorf("groups are %s, want %s", got, want)
+		}
+	})
 }
 
 func TestClientThatGivesUpCostsNobodyElse(t *testing.T) {
