@@ -19,15 +19,18 @@ export function SessionsPage() {
     <>
       <div className="flex flex-wrap items-center gap-2 border-b border-line bg-surface px-4 py-2">
         <h1 className="mr-2 text-base font-semibold max-sm:flex-1">Sessions</h1>
+        {/* By keyboard, the actions come before the fields of the search. */}
+        <div className="flex gap-2 sm:order-last">
+          <ForRole least="analyst">
+            <FileButton look="plain" accept=".zip" onFiles={(files) => send(files, "bundle")}>
+              <FolderOpen size={15} aria-hidden /> Import
+            </FileButton>
+            <FileButton id={focusIds.upload} look="primary" onFiles={(files) => send(files, "target")}>
+              <FileUp size={15} aria-hidden /> Upload a file
+            </FileButton>
+          </ForRole>
+        </div>
         <SearchBar search={search} onChange={setSearch} />
-        <ForRole least="analyst">
-          <FileButton look="plain" accept=".zip" onFiles={(files) => send(files, "bundle")}>
-            <FolderOpen size={15} aria-hidden /> Import
-          </FileButton>
-          <FileButton id={focusIds.upload} look="primary" onFiles={(files) => send(files, "target")}>
-            <FileUp size={15} aria-hidden /> Upload a file
-          </FileButton>
-        </ForRole>
       </div>
       <List search={search} />
       <Expirations />
