@@ -241,8 +241,23 @@ func (p *tlsProbes) notice(e *event.Event, sessions uint64) {
 		}
 		p.add(p.queue, c)
 	case *event.Creation:
-		p.add(p.queue, candidate{d.New.PID, []string{fmt.Sprintf("/proc/%d/exe", d.New.PID)}, use{d.New, d.ImagePath, sessions}})
+		p.add(p.queue, candidate{d.New.PID, []string{exeFile(d.New.PID)}, use{d.New, d.ImagePath, sessions}})
 	}
+}
+
+// exeFile returns the /proc path of the image that a process runs now.
+func exeFile(pid int) string { return fmt.Sprintf("/proc/%d/exe", pid) }
+
+// isReplaced reports whether the process of an exec runs another image by now. What exeFile
+// has is then not what the candidate names, and that image has a candidate of its own. Only
+// the last component is compared: the rest depends on the root from which one looks.
+func (c *candidate) isReplaced() bool {
+	if c.use.path == "" || c.paths[0] != exeFile(c.pid) {
+		return false
+	}
+	name := func(path string) string { return strings.TrimSuffix(filepath.Base(path), " (deleted)") }
+	now, err := os.Readlink(c.paths[0])
+	return err == nil && name(now) != name(c.use.path)
 }
 
 // mapFile returns the /proc path of the file that a process maps at a range of addresses.
@@ -313,13 +328,16 @@ func (p *tlsProbes) goThrough(pid int) {
 
 // look inspects a file, and puts probes into it if it has functions for TLS.
 func (p *tlsProbes) look(ctx context.Context, c candidate) {
+	if c.isReplaced() {
+		return
+	}
 	file, handle, err := p.helper.TLS(ctx, c.pid, c.paths...)
 	if err != nil {
 		p.complain(err, c.paths[0])
 		return
 	}
 	if handle == nil {
-		if file.IsUnseen && c.use.path != "" {
+		if file.IsUnseen && c.use.path != "" && !c.isReplaced() {
 			p.addUnseen(unseenFile{c.use, fileID{file.Device, file.Inode}})
 		}
 		return
