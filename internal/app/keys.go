@@ -3,10 +3,12 @@ package app
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -96,7 +98,11 @@ func runKeys(ctx context.Context, args []string, cfg config.Config, stdout, stde
 		if err != nil {
 			return plain(err)
 		}
-		audit.Record(ctx, &models.AuditEntry{ActorName: by.Name, Role: by.Role, Action: "createKey", Target: key.ID, After: fmt.Sprintf(`{"name":%q,"role":%q}`, key.Name, key.Role), Status: 201})
+		after, err := json.Marshal(map[string]any{"name": key.Name, "role": key.Role, "agent": key.AgentName, "expires_at": key.ExpiresAt})
+		if err != nil {
+			return err
+		}
+		audit.Record(ctx, &models.AuditEntry{ActorName: by.Name, Role: by.Role, Action: "createKey", Target: key.ID, After: string(after), Status: http.StatusCreated})
 		_, err = fmt.Fprintln(stdout, text)
 		return err
 	case "revoke":
@@ -104,7 +110,7 @@ func runKeys(ctx context.Context, args []string, cfg config.Config, stdout, stde
 		if err != nil {
 			return plain(err)
 		}
-		audit.Record(ctx, &models.AuditEntry{ActorName: by.Name, Role: by.Role, Action: "revokeKey", Target: key.ID, Status: 200})
+		audit.Record(ctx, &models.AuditEntry{ActorName: by.Name, Role: by.Role, Action: "revokeKey", Target: key.ID, Status: http.StatusOK})
 		_, err = fmt.Fprintf(stdout, "%s of %s is revoked\n", key.ID, key.Name)
 		return err
 	default:

@@ -67,7 +67,8 @@ func (a *access) middleware(next echo.HandlerFunc) echo.HandlerFunc {
 		} else {
 			err = next(c)
 		}
-		if errors.Is(err, context.Canceled) && context.Cause(ctx) == errRevoked { //nolint:errorlint // the cause is set here
+		// An answer that has begun must still break off, or half of it would look whole.
+		if errors.Is(err, context.Canceled) && !errors.Is(err, errBrokenOff) && context.Cause(ctx) == errRevoked { //nolint:errorlint // the cause is set here
 			err = errRevoked
 		}
 		return a.record(c, &operation, actor, err)
@@ -115,11 +116,21 @@ const notedKey = "noted"
 
 // newNoted returns what the path says.
 func newNoted(c *echo.Context) *noted {
-	n := &noted{sessionID: c.Param("sessionId")}
+	n := &noted{sessionID: auditText(c.Param("sessionId"))}
 	for _, name := range []string{"ruleId", "keyId"} {
-		n.target += c.Param(name)
+		n.target += auditText(c.Param(name))
 	}
 	return n
+}
+
+// maxAuditText is the most bytes of an ID that an entry keeps. No valid ID is longer.
+const maxAuditText = 255
+
+// auditText returns what a client sent as an ID in a form that both databases take, so that
+// no ID keeps an attempt out of the audit.
+func auditText(id string) string {
+	id = strings.ReplaceAll(strings.ToValidUTF8(id, "\uFFFD"), "\x00", "\uFFFD")
+	return strings.ToValidUTF8(id[:min(len(id), maxAuditText)], "")
 }
 
 // note returns what the audit will record about the request, for a handler to complete.

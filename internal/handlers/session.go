@@ -293,7 +293,7 @@ func (h *sessionHandler) start(c *echo.Context) error {
 		return models.Errorf(models.CodeInvalid, "mode is missing: 1 (all processes), 2 (chosen processes) or 3 (spawn the uploaded file)")
 	}
 	n := note(c)
-	n.sessionID = id
+	n.sessionID = auditText(id)
 	n.changed(nil, request)
 	session, err := h.sessions.Start(c.Request().Context(), id, models.Monitoring{
 		Mode: *request.Mode, PIDs: request.Processes, EntryPoint: request.EntryPoint, Arguments: request.Arguments,
@@ -334,7 +334,7 @@ func (h *sessionHandler) stop(c *echo.Context) error {
 	if err != nil {
 		return err
 	}
-	note(c).sessionID = id
+	note(c).sessionID = auditText(id)
 	stopped, err := h.sessions.Stop(c.Request().Context(), id)
 	if err != nil {
 		return err

@@ -523,6 +523,68 @@ func TestAudit(t *testing.T) {
 	})
 }
 
+// TestAuditOfOddNames checks that no name or ID keeps an entry out of the audit, or the audit
+// from being read.
+func TestAuditOfOddNames(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, env map[string]string) {
+		env["DATA_DIR"] = filepath.Join(t.TempDir(), "data")
+		settings := maps.Clone(env)
+		settings["DATABASE_ALLOW_WEAK"] = "true"
+		var out bytes.Buffer
+		odd := "tag \U000e0001 and \u200b"
+		if err := app.Run(t.Context(), []string{"keys", "create", "--role", "admin", "--name", odd}, func(name string) string { return settings[name] }, &out); err != nil {
+			t.Fatal(err)
+		}
+		b := startBackend(t, env)
+		admin := bearer(strings.TrimSpace(out.String()))
+		for _, id := range []string{"%00", "%ff%fe", strings.Repeat("x", 5000), strings.Repeat("%e2%82%ac", 200)} {
+			if a := b.send("DELETE", "/api/sessions/"+id, "", admin...); a.status != http.StatusNotFound {
+				t.Errorf("%.20s: %d %s", id, a.status, a.body)
+			}
+		}
+		var page struct {
+			Entries []struct {
+				Action string
+				After  struct{ Name string }
+			}
+		}
+		b.decode(b.send("GET", "/api/audit", "", admin...), http.StatusOK, &page)
+		if len(page.Entries) != 5 || page.Entries[4].After.Name != odd {
+			t.Errorf("the audit has %+v", page.Entries)
+		}
+	})
+}
+
+// TestRevokedKeyCutsADownload checks that a download whose key is revoked breaks off: half of
+// it must not look whole.
+func TestRevokedKeyCutsADownload(t *testing.T) {
+	t.Parallel()
+	b := startBackend(t, nil)
+	keys := b.createKeys()
+	event := `{"event_type":"x","data":"` + strings.Repeat("x", 1<<20) + `"}`
+	for range 48 { // more than the connection holds
+		if a := b.send("POST", "/api/events", event, bearer(keys["agent"].Key)...); a.status != http.StatusOK {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+	}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.url+"/api/sessions/unassigned/export?format=ndjson", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+keys["analyst"].Key)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if a := b.send("DELETE", "/api/keys/"+keys["analyst"].ID, "", bearer(keys["admin"].Key)...); a.status != http.StatusOK {
+		t.Fatal(a.status)
+	}
+	if n, err := io.Copy(io.Discard, response.Body); err == nil {
+		t.Errorf("the download of %d bytes ends as if it were whole, with the trailer %v", n, response.Trailer)
+	}
+}
+
 // TestKeysCommand checks the command keys, before the first start and beside a running
 // backend.
 func TestKeysCommand(t *testing.T) {

@@ -12,6 +12,7 @@ export const actorQuery = queryOptions({
   queryKey: ["actor"],
   queryFn: ({ signal }) => call(api.GET("/api/me", { signal })),
   staleTime: Number.POSITIVE_INFINITY,
+  retry: false, // the page appears at once, also if the backend cannot be reached
 });
 
 /** Who uses the page, and whether the browser must sign in. */
