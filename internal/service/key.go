@@ -368,9 +368,21 @@ func (s *Keys) findAgent(ctx context.Context, wanted string) (id, name string, e
 	return hashedID(wanted), wanted, nil
 }
 
-// List returns all keys, newest first.
+// List returns all keys, newest first, with their last use on this backend until now.
 func (s *Keys) List(ctx context.Context) ([]models.APIKey, error) {
-	return s.keys.List(ctx, 2*models.MaxKeys)
+	keys, err := s.keys.List(ctx, 2*models.MaxKeys)
+	state, used := s.state.Load(), map[string]int64{}
+	for _, holders := range []map[string]*holder{state.keys, state.signIns} {
+		for _, h := range holders {
+			used[h.actor.KeyID] = max(used[h.actor.KeyID], h.used.Load())
+		}
+	}
+	for i := range keys {
+		if at := used[keys[i].ID]; at > 0 && (keys[i].LastUsedAt == nil || at > keys[i].LastUsedAt.Unix()) {
+			keys[i].LastUsedAt = new(time.Unix(at, 0).UTC())
+		}
+	}
+	return keys, err
 }
 
 // Revoke revokes a key, ends its requests and streams on this backend, and returns it, or

@@ -361,6 +361,18 @@ func TestSignIn(t *testing.T) {
 	if a := b.send("POST", "/api/sign-out", "", with); a.status != http.StatusOK || !strings.Contains(a.header.Get("Set-Cookie"), "Max-Age=0") {
 		t.Errorf("%d %s %v", a.status, a.body, a.header)
 	}
+	var listed struct {
+		Keys []struct {
+			Name string
+			Used *string `json:"last_used_at"`
+		}
+	}
+	b.decode(b.send("GET", "/api/keys", "", bearer(keys["admin"].Key)...), http.StatusOK, &listed)
+	for _, k := range listed.Keys {
+		if wasUsed := k.Name == "Vic" || k.Name == "Ada"; (k.Used != nil) != wasUsed {
+			t.Errorf("the last use of the key of %s is %v", k.Name, k.Used)
+		}
+	}
 	stream.wantEnd(t)
 	wantError(t, b.send("GET", "/api/me", "", with), http.StatusUnauthorized, "unauthorized", "not valid")
 	if a, cookie := signIn(keys["agent"].Key); cookie != nil || a.status != http.StatusForbidden {

@@ -37,11 +37,11 @@ const cell = "px-3 py-1.5 align-top";
 export function AuditTable({ entries }: { entries: readonly AuditEntry[] }) {
   const { zone } = useSettings();
   return (
-    <table className="w-full min-w-3xl border-collapse text-sm">
+    <table className="w-full border-collapse text-sm sm:min-w-3xl">
       <thead className="sticky top-0 bg-page">
         <tr className="border-b border-line">
           {["Time", "Who", "Action", "What", "Result"].map((name) => (
-            <th key={name} scope="col" className={head}>
+            <th key={name} scope="col" className={`${head} ${name === "What" ? "max-sm:hidden" : ""}`}>
               {name}
             </th>
           ))}
@@ -50,8 +50,8 @@ export function AuditTable({ entries }: { entries: readonly AuditEntry[] }) {
       <tbody>
         {entries.map((entry) => (
           <tr key={entry.id} className="border-b border-line">
-            <td className={`${cell} font-mono whitespace-nowrap`}>
-              {formatDateTime(entry.at, zone).slice(0, 19)}
+            <td className={`${cell} font-mono`}>
+              <Time at={formatDateTime(entry.at, zone)} />
             </td>
             <td className={cell}>
               <SafeText
@@ -61,8 +61,13 @@ export function AuditTable({ entries }: { entries: readonly AuditEntry[] }) {
               />
               <span className="block font-mono text-xs text-muted">{entry.address}</span>
             </td>
-            <td className={cell}>{actions[entry.action] ?? entry.action}</td>
             <td className={cell}>
+              {actions[entry.action] ?? entry.action}
+              <div className="sm:hidden">
+                <Subject entry={entry} />
+              </div>
+            </td>
+            <td className={`${cell} max-sm:hidden`}>
               <Subject entry={entry} />
             </td>
             <td className={cell}>
@@ -79,6 +84,16 @@ export function AuditTable({ entries }: { entries: readonly AuditEntry[] }) {
   );
 }
 
+/** A date and a time of day, below each other on a telephone. */
+function Time({ at }: { at: string }) {
+  return (
+    <>
+      <span className="whitespace-nowrap">{at.slice(0, 10)}</span>{" "}
+      <span className="whitespace-nowrap">{at.slice(11, 19)}</span>
+    </>
+  );
+}
+
 /** What the action concerned, and what changed. */
 function Subject({ entry }: { entry: AuditEntry }) {
   const changes = changesOf(entry);
@@ -87,16 +102,16 @@ function Subject({ entry }: { entry: AuditEntry }) {
       {entry.session_id !== "" && (
         <Link
           href={`/sessions/${encodeURIComponent(entry.session_id)}`}
-          className="block font-mono text-xs text-accent underline"
+          className="block font-mono text-xs wrap-anywhere text-accent underline"
         >
           <SafeText text={entry.session_id} limit={60} />
         </Link>
       )}
       {entry.target !== "" && (
-        <SafeText text={entry.target} limit={100} className="block font-mono text-xs break-all" />
+        <SafeText text={entry.target} limit={100} className="block font-mono text-xs wrap-anywhere" />
       )}
       {changes.map((change) => (
-        <SafeText key={change} text={change} limit={300} className="block text-xs break-words text-muted" />
+        <SafeText key={change} text={change} limit={300} className="block text-xs wrap-anywhere text-muted" />
       ))}
     </>
   );

@@ -15,6 +15,8 @@ function stateOf(key: Key, now: number): "valid" | "expired" | "revoked" {
 
 const head = "px-3 py-2 text-left text-2xs font-semibold tracking-wide text-muted uppercase";
 const cell = "px-3 py-2 align-top";
+/** The columns that a telephone has no room for. */
+const onDesk = ["Key", "Last used", "Created"];
 
 /** All keys, newest first. */
 export function KeyTable({
@@ -30,11 +32,15 @@ export function KeyTable({
   const { zone } = useSettings();
   return (
     <div className="min-h-0 flex-1 overflow-auto">
-      <table className="w-full min-w-2xl border-collapse text-sm">
+      <table className="w-full border-collapse text-sm sm:min-w-2xl">
         <thead className="sticky top-0 bg-page">
           <tr className="border-b border-line">
             {["Name", "Role", "Key", "Last used", "Created", "State"].map((name) => (
-              <th key={name} scope="col" className={head}>
+              <th
+                key={name}
+                scope="col"
+                className={`${head} ${onDesk.includes(name) ? "max-sm:hidden" : ""}`}
+              >
                 {name}
               </th>
             ))}
@@ -60,11 +66,11 @@ export function KeyTable({
                     </span>
                   )}
                 </td>
-                <td className={`${cell} font-mono text-muted`}>{key.prefix}…</td>
-                <td className={cell}>
+                <td className={`${cell} max-sm:hidden font-mono text-muted`}>{key.prefix}…</td>
+                <td className={`${cell} max-sm:hidden`}>
                   {key.last_used_at ? formatAgo(key.last_used_at, zone, now) : "never"}
                 </td>
-                <td className={cell}>
+                <td className={`${cell} max-sm:hidden`}>
                   {formatDateTime(key.created_at, zone).slice(0, 16)}
                   {key.created_by !== "" && (
                     <span className="block text-muted">
