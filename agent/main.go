@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"time"
 
+	"ospulse/agent/internal/config"
+	"ospulse/agent/internal/enroll"
 	"ospulse/agent/internal/inspect"
 	"ospulse/agent/internal/parser"
 	"ospulse/agent/internal/sandbox"
@@ -31,6 +33,8 @@ func run(ctx context.Context, args []string, limit time.Duration) int {
 	switch command {
 	case "trace":
 		return trace.Run(ctx, args[1:], os.Stdout, os.Stderr, os.Getenv)
+	case "enroll":
+		return enroll.Run(ctx, args[1:], config.DataDir(os.Getenv), os.Stdout, os.Stderr)
 	case inspect.Command:
 		return inspect.Serve(os.Stderr)
 	case parser.Command:

@@ -16,9 +16,12 @@ import (
 	"ospulse/agent/internal/monitor"
 )
 
-// agentName returns the name under which backends list the agent: its machine's host name,
-// or "linux" if that is unknown or unfit for a header.
-func agentName() string {
+// agentName returns the name under which backends list the agent: the one in its settings,
+// else its machine's host name, or "linux" if that is unknown or unfit for a header.
+func agentName(cfg config.Config) string {
+	if cfg.Name != "" {
+		return cfg.Name
+	}
 	host, err := os.Hostname()
 	if err != nil || host == "" || strings.ContainsFunc(host, unicode.IsControl) {
 		return "linux"
@@ -27,11 +30,10 @@ func agentName() string {
 }
 
 // report returns the agent's state for a heartbeat.
-func report(cfg config.Config, listens net.Addr, eyes eyes, spawner monitor.Spawner, spawnFault string, sessions *monitor.Monitor, sender *delivery.Delivery) heartbeat.Report {
-	host := agentName()
+func report(cfg config.Config, listener net.Listener, eyes eyes, spawner monitor.Spawner, spawnFault string, sessions *monitor.Monitor, sender *delivery.Delivery) heartbeat.Report {
 	status := sender.Status()
 	r := heartbeat.Report{
-		Name: host, URL: "http://" + reachable(cfg.Host, host, listens), Version: buildVersion(), Platform: runtime.GOOS, Arch: monitor.Arch(), Sensor: eyes.name,
+		Name: agentName(cfg), URL: listenURL(cfg, listener), FetchesWork: listener == nil, Version: buildVersion(), Platform: runtime.GOOS, Arch: monitor.Arch(), Sensor: eyes.name,
 		StartOptions: startOptions(spawner), Sessions: sessions.SessionIDs(), Delivery: heartbeat.Delivery{
 			Delivered: status.Delivered, Lost: status.Lost, Queued: status.QueuedEvents, Spooled: status.SpooledEvents,
 		},
@@ -42,12 +44,16 @@ func report(cfg config.Config, listens net.Addr, eyes eyes, spawner monitor.Spaw
 	return r
 }
 
-// reachable returns the host and port at which others reach the agent. If the agent listens
-// on all addresses, the host is the machine's name.
-func reachable(host, machine string, listens net.Addr) string {
-	if address, err := netip.ParseAddr(host); err == nil && address.IsUnspecified() {
-		host = machine
+// listenURL returns the URL at which others reach the agent; "" if it listens nowhere. If the
+// agent listens on all addresses, the host is the machine's name.
+func listenURL(cfg config.Config, listener net.Listener) string {
+	if listener == nil {
+		return ""
 	}
-	_, port, _ := net.SplitHostPort(listens.String()) // the address of a TCP socket has a port
-	return net.JoinHostPort(host, port)
+	host := cfg.Host
+	if address, err := netip.ParseAddr(host); err == nil && address.IsUnspecified() {
+		host = agentName(config.Config{})
+	}
+	_, port, _ := net.SplitHostPort(listener.Addr().String()) // the address of a TCP socket has a port
+	return "http://" + net.JoinHostPort(host, port)
 }

@@ -29,6 +29,7 @@ import (
 	"ospulse/agent/internal/journal"
 	"ospulse/agent/internal/monitor"
 	"ospulse/agent/internal/pin"
+	"ospulse/agent/internal/work"
 )
 
 // softMemoryLimit is Go's memory limit. With it, the garbage collector runs before the
@@ -81,11 +82,14 @@ func service(ctx context.Context, cfg config.Config, stdout io.Writer) error {
 		debug.SetMemoryLimit(softMemoryLimit)
 	}
 	log := newLogger(cfg, stdout)
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Addr())
-	if err != nil {
-		return listenError(cfg, err)
+	var listener net.Listener // nil: the agent fetches its work
+	if !cfg.FetchWork {
+		var err error
+		if listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Addr()); err != nil {
+			return listenError(cfg, err)
+		}
+		defer listener.Close() // for errors before the server runs, which closes it too
 	}
-	defer listener.Close() // for errors before the server runs, which closes it too
 	spawner, spawnFault := newSpawner(cfg, log)
 	return serveOn(ctx, cfg, log, listener, newEyes(cfg, log), spawner, spawnFault, began)
 }
@@ -99,7 +103,7 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 	}
 	defer uploads.Close()
 	sender, err := delivery.New(delivery.Options{
-		Backend: cfg.Backend.String(), Key: cfg.BackendKey, TLS: pin.Config(cfg.BackendPin), Agent: agentName(),
+		Backend: cfg.Backend.String(), Key: cfg.BackendKey, TLS: pin.Config(cfg.BackendPin), Agent: agentName(cfg),
 		Dir: filepath.Join(cfg.DataDir, "spool"), SpoolMaxBytes: int64(cfg.SpoolMB) << 20, Log: log,
 	})
 	if err != nil {
@@ -136,7 +140,7 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 	})
 	helper := inspect.New(log)
 	defer helper.Close()
-	handler := api.New(api.Options{
+	options := api.Options{
 		Monitor: sessions, Uploads: uploads, Arguments: helper.Arguments, MaxUploadBytes: int64(cfg.MaxUploadMB) << 20,
 		Guard: api.Guard{ListenHost: cfg.Host, AllowedHosts: cfg.AllowedHosts, APIKey: cfg.APIKey, Check: callers.Check},
 		Health: func() map[string]any {
@@ -150,7 +154,7 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 			return api.InFlight{Events: events, Bytes: bytes, SensorBytes: eyes.backlog()}
 		},
 		Log: log,
-	})
+	}
 
 	// Delivery ends last, so that it sends the last events of the sessions.
 	beside, stopBeside := context.WithCancel(context.WithoutCancel(ctx))
@@ -177,7 +181,7 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 			}
 			own.RecordIdentity(nonce, identity)
 		}, Report: func() heartbeat.Report {
-			return report(cfg, listener.Addr(), eyes, spawner, spawnFault, sessions, sender)
+			return report(cfg, listener, eyes, spawner, spawnFault, sessions, sender)
 		}})
 	})
 	clean := false // whether all sessions ended in order
@@ -197,12 +201,18 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 			log.Warn("this machine does not support a feature", "feature", c.Name, "reason", c.Reason, "remedy", c.Remedy)
 		}
 	}
-	if cfg.APIKey == "" && !api.IsLoopback(cfg.Host) {
+	if listener != nil && cfg.APIKey == "" && !api.IsLoopback(cfg.Host) {
 		log.Warn("--allow-remote is set: anyone who can reach this agent can run files on this machine")
 	}
-	log.Info("ready", "url", "http://"+listener.Addr().String(), "backend", cfg.Backend.String(), "sensor", eyes.name,
+	log.Info("ready", "url", listenURL(cfg, listener), "backend", cfg.Backend.String(), "sensor", eyes.name,
 		"version", buildVersion(), "after", time.Since(began).Round(time.Millisecond))
-	err = api.Serve(ctx, listener, handler, shutdownTime, log)
+	if listener != nil {
+		err = api.Serve(ctx, listener, api.New(options), shutdownTime, log)
+	} else {
+		// The backend sends no key, because it does not call.
+		options.Guard = api.Guard{}
+		work.Run(ctx, work.Options{Backend: cfg.Backend.String(), Key: cfg.BackendKey, TLS: pin.Config(cfg.BackendPin), Handler: api.Routes(options), Shutdown: shutdownTime, Log: log})
+	}
 	closeErr := sessions.Close()
 	clean = closeErr == nil
 	if closeErr != nil {

@@ -30,31 +30,40 @@ const (
 )
 
 // TestTwoMachinesAsRoot sets up an analysis machine and a monitored machine with the commands
-// of README: TLS, a key for a person, and one for the agent. A sample runs on the monitored
-// machine, and the analysis machine shows what it does. The machines are network namespaces.
+// of README: TLS, a key for a person, and one for the agent, which fetches its work. A sample
+// runs on the monitored machine, and the analysis machine shows what it does. The machines are
+// network namespaces.
 func TestTwoMachinesAsRoot(t *testing.T) {
 	if err := build(); err != nil {
 		t.Fatal(err)
 	}
-	machine := secondMachine(t)
-	secret, data := strings.Repeat("s", 32), t.TempDir()
-	settings := []string{
-		"HOST=" + analysis, "TLS=self-signed", "AGENT_SERVICE_URL=http://" + monitored + ":7000", "AGENT_API_KEY=" + secret,
-		"DATA_DIR=" + data, "AGENT_POLL_INTERVAL=1s", "COMMIT_TIMEOUT=10m", "LOG_FORMAT=json",
-	}
+	machine, agent := secondMachine(t), filepath.Join(folder, "ospulse-agent")
+	settings := []string{"HOST=" + analysis, "TLS=self-signed", "DATA_DIR=" + t.TempDir(), "AGENT_POLL_INTERVAL=1s", "COMMIT_TIMEOUT=10m", "LOG_FORMAT=json"}
 	backend := filepath.Join(folder, "ospulse-backend")
-	admin, agentKey := createKey(t, backend, settings, "admin"), createKey(t, backend, settings, "agent")
-	log := &syncBuffer{}
-	launch(t, log, settings, backend)
-	var fingerprint string
-	wait.For(t, "the backend's fingerprint", func() bool {
-		_, rest, _ := strings.Cut(log.String(), `"certificate_sha256":"`)
-		fingerprint, _, _ = strings.Cut(rest, `"`)
-		return len(fingerprint) == 64
+	admin := output(t, settings, backend, "keys", "create", "--role", "admin")
+	launch(t, &syncBuffer{}, settings, backend)
+	enroll := strings.Fields(output(t, settings, backend, "agents", "add", "lab-vm"))
+	if len(enroll) != 6 || enroll[0] != "ospulse-agent" || enroll[2] != "https://"+analysis+":3003" || enroll[4] != "--backend-fingerprint" {
+		t.Fatalf("the command for the monitored machine is %q", enroll)
+	}
+	fingerprint, data := enroll[5], t.TempDir()
+	onMachine := append([]string{machine, agent}, enroll[1:]...)
+	wait.For(t, "the agent to be enrolled", func() bool { // the backend may not listen yet
+		_, err := try(t, []string{"DATA_DIR=" + data}, "nsenter", append(onMachine, "--data", data)...)
+		return err == nil
 	})
-	launch(t, &syncBuffer{}, []string{"BACKEND_API_KEY=" + agentKey, "AGENT_API_KEY=" + secret},
-		"nsenter", machine, filepath.Join(folder, "ospulse-agent"), "--host", monitored,
-		"--backend", "https://"+analysis+":3003", "--backend-fingerprint", fingerprint, "--data", t.TempDir())
+	if info, err := os.Stat(filepath.Join(data, "enrollment.json")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the agent's key is in %v, %v: others can read it", info, err)
+	}
+	if text, err := try(t, nil, "nsenter", append(onMachine, "--data", t.TempDir())...); err == nil || !strings.Contains(text, "used before") {
+		t.Errorf("the token works twice: %v %s", err, text)
+	}
+	log := &syncBuffer{}
+	launch(t, log, []string{"DATA_DIR=" + data}, "nsenter", machine, agent)
+	wait.For(t, "the agent", func() bool { return strings.Contains(log.String(), "msg=ready") })
+	if listens := output(t, nil, "nsenter", machine, "ss", "-Htln"); listens != "" {
+		t.Errorf("the monitored machine listens: %s", listens)
+	}
 
 	client := pinned(t, fingerprint)
 	call := func(method, path, kind string, body io.Reader, key string, into any) int {
@@ -102,8 +111,16 @@ func TestTwoMachinesAsRoot(t *testing.T) {
 	if len(found.Events) == 0 {
 		t.Error("the analysis machine does not show what the sample did")
 	}
+	var enrollment struct{ Key string }
+	text, err := os.ReadFile(filepath.Join(data, "enrollment.json"))
+	if err == nil {
+		err = json.Unmarshal(text, &enrollment)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	var refused struct{ Code string }
-	if status := call("GET", "/api/sessions", "", http.NoBody, agentKey, &refused); status != http.StatusForbidden {
+	if status := call("GET", "/api/sessions", "", http.NoBody, enrollment.Key, &refused); status != http.StatusForbidden {
 		t.Errorf("with the agent's key a program reads sessions: %d %+v", status, refused)
 	}
 }
@@ -145,18 +162,28 @@ func secondMachine(t *testing.T) string {
 	return enter
 }
 
-// createKey runs the command that creates a key.
-func createKey(t *testing.T, backend string, settings []string, role string) string {
+// output runs a command and returns what it prints.
+func output(t *testing.T, env []string, program string, arguments ...string) string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), backend, "keys", "create", "--role", role)
-	cmd.Env, cmd.Dir = settings, t.TempDir()
+	text, err := try(t, env, program, arguments...)
+	if err != nil {
+		t.Fatalf("%s %v: %v: %s", program, arguments, err, text)
+	}
+	return text
+}
+
+// try is output for a command that may fail. Then it returns what the command says about it.
+func try(t *testing.T, env []string, program string, arguments ...string) (string, error) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), program, arguments...)
+	cmd.Env, cmd.Dir = append([]string{"PATH=" + os.Getenv("PATH")}, env...), t.TempDir()
 	var faults bytes.Buffer
 	cmd.Stderr = &faults
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("keys create: %v: %s", err, &faults)
+		return faults.String(), err
 	}
-	return strings.TrimSpace(string(out))
+	return strings.TrimSpace(string(out)), nil
 }
 
 // launch starts a program until the test ends.

@@ -49,11 +49,13 @@ const (
 // bound their ctx: an error after ctx is done wraps ctx.Err(), and is agent_timeout
 // after its deadline.
 type Client struct {
+	name      string   // of the agent in messages
 	base      *url.URL // without userinfo
 	user      *url.Userinfo
 	key       string // "" for none
 	timeout   time.Duration
-	transport *http.Transport
+	transport http.RoundTripper
+	isFetched bool // the agent fetches its work: it downloads files
 
 	health, processes, upload, start, stop operation
 }
@@ -82,29 +84,8 @@ func New(baseURL string, timeout time.Duration) *Client {
 	base.Path = strings.TrimRight(base.Path, "/")
 
 	dialer := &net.Dialer{Timeout: timeout}
-	return &Client{
-		health: operation{
-			verb:   "report its health",
-			routes: []route{{"GET", "/health"}},
-		},
-		processes: operation{
-			verb:   "list its processes",
-			routes: []route{{"POST", "/api/list-processes"}, {"GET", "/api/list-processes"}, {"GET", "/api/processes"}},
-			long:   true,
-		},
-		upload: operation{
-			verb:   "take the file",
-			routes: []route{{"POST", "/api/upload-file"}, {"POST", "/api/upload"}},
-		},
-		start: operation{
-			verb:   "start monitoring",
-			routes: []route{{"POST", "/api/start-monitor"}, {"POST", "/api/monitor/start"}},
-			once:   true,
-		},
-		stop: operation{
-			verb:   "stop monitoring",
-			routes: []route{{"POST", "/api/stop-monitor"}, {"POST", "/api/monitor/stop"}},
-		},
+	return newClient(&Client{
+		name:    "the agent at " + base.String(),
 		base:    base,
 		user:    user,
 		timeout: timeout,
@@ -120,7 +101,40 @@ func New(baseURL string, timeout time.Duration) *Client {
 			IdleConnTimeout:       30 * time.Second,
 			ExpectContinueTimeout: min(time.Second, timeout/4),
 		},
+	})
+}
+
+// NewFetched returns a client for OS-Pulse's own agent with a name, which fetches its
+// requests: transport carries them. timeout is the same as for New.
+func NewFetched(name string, transport http.RoundTripper, timeout time.Duration) *Client {
+	return newClient(&Client{name: "the agent " + name, base: &url.URL{Scheme: "http", Host: "agent"}, timeout: timeout, transport: transport, isFetched: true})
+}
+
+// newClient adds the operations to a client.
+func newClient(c *Client) *Client {
+	c.health = operation{
+		verb:   "report its health",
+		routes: []route{{"GET", "/health"}},
 	}
+	c.processes = operation{
+		verb:   "list its processes",
+		routes: []route{{"POST", "/api/list-processes"}, {"GET", "/api/list-processes"}, {"GET", "/api/processes"}},
+		long:   true,
+	}
+	c.upload = operation{
+		verb:   "take the file",
+		routes: []route{{"POST", "/api/upload-file"}, {"POST", "/api/upload"}},
+	}
+	c.start = operation{
+		verb:   "start monitoring",
+		routes: []route{{"POST", "/api/start-monitor"}, {"POST", "/api/monitor/start"}},
+		once:   true,
+	}
+	c.stop = operation{
+		verb:   "stop monitoring",
+		routes: []route{{"POST", "/api/stop-monitor"}, {"POST", "/api/monitor/stop"}},
+	}
+	return c
 }
 
 // WithKey makes c send a key with all requests, unless it is "", and returns c. Call it
@@ -179,9 +193,13 @@ type StartRequest struct {
 	StartID string `json:"-"`
 }
 
-// startHeader carries the ID of a start. It is a header so that other agents get the
-// body that they expect.
-const startHeader = "X-OSPulse-Start"
+// StartHeader carries the ID of a start. It is a header so that other agents get the
+// body that they expect. FileHeader carries the SHA-256 of the file that an agent downloads
+// with a request.
+const (
+	StartHeader = "X-OSPulse-Start"
+	FileHeader  = "X-OSPulse-File"
+)
 
 // ErrNotSent is the cause of an error if the agent received nothing of the start.
 var ErrNotSent = errors.New("nothing was sent to the agent")
@@ -192,7 +210,7 @@ var ErrNotSent = errors.New("nothing was sent to the agent")
 func (c *Client) Start(ctx context.Context, r StartRequest) (StartResult, error) {
 	var connected atomic.Bool
 	tracing := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
-	answer, err := c.call(tracing, &c.start, jsonSource(r).with(startHeader, r.StartID))
+	answer, err := c.call(tracing, &c.start, jsonSource(r).with(StartHeader, r.StartID))
 	if failed, ok := errors.AsType[*models.Error](err); ok {
 		switch {
 		case !connected.Load():
@@ -229,7 +247,7 @@ func (c *Client) FindStart(ctx context.Context, id string) (Start, error) {
 // has not delivered yet. It returns no error if the agent does not know the session. If
 // startID is not "", our own agent also refuses that start when it arrives later.
 func (c *Client) Stop(ctx context.Context, sessionID, startID string) (StopResult, error) {
-	answer, err := c.call(ctx, &c.stop, jsonSource(map[string]string{"sessionId": sessionID}).with(startHeader, startID))
+	answer, err := c.call(ctx, &c.stop, jsonSource(map[string]string{"sessionId": sessionID}).with(StartHeader, startID))
 	if errors.Is(err, errNotThere) {
 		return StopResult{}, nil
 	}
@@ -245,6 +263,7 @@ func (c *Client) Stop(ctx context.Context, sessionID, startID string) (StopResul
 type source struct {
 	header    http.Header
 	sizeBytes int64
+	more      time.Duration // in which the agent may make no progress, besides the client's timeout
 	open      func(progress func()) (io.ReadCloser, error)
 }
 
@@ -275,9 +294,10 @@ func (c *Client) call(caller context.Context, op *operation, body source) ([]byt
 	defer end()
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
-	timer := time.AfterFunc(c.timeout, func() { giveUp(c.timedOut("did not answer within %s", c.timeout)) })
+	patience := c.timeout + body.more
+	timer := time.AfterFunc(patience, func() { giveUp(c.timedOut("did not answer within %s", patience)) })
 	defer timer.Stop()
-	progress := func() { timer.Reset(c.timeout) }
+	progress := func() { timer.Reset(patience) }
 
 	var told string // the most informative complaint so far
 	toldMore, notThere := false, true
@@ -348,7 +368,9 @@ func (c *Client) send(ctx context.Context, op *operation, to route, body source,
 	if op.once {
 		// A kept connection may be closing. It would then be unknown whether the agent
 		// got the request.
-		c.transport.CloseIdleConnections()
+		if kept, ok := c.transport.(*http.Transport); ok {
+			kept.CloseIdleConnections()
+		}
 	} else {
 		// This header is not sent. It makes the transport repeat the request if a kept
 		// connection turns out to be dead.
@@ -401,9 +423,9 @@ func (c *Client) explain(caller, ctx context.Context, op *operation, err error) 
 }
 
 func (c *Client) failed(err error, format string, args ...any) *models.Error {
-	return models.Wrap(err, models.CodeAgentFailed, "the agent at %s %s", c.base, fmt.Sprintf(format, args...))
+	return models.Wrap(err, models.CodeAgentFailed, "%s %s", c.name, fmt.Sprintf(format, args...))
 }
 
 func (c *Client) timedOut(format string, args ...any) *models.Error {
-	return models.Errorf(models.CodeAgentTimeout, "the agent at %s %s", c.base, fmt.Sprintf(format, args...))
+	return models.Errorf(models.CodeAgentTimeout, "%s %s", c.name, fmt.Sprintf(format, args...))
 }

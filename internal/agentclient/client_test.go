@@ -100,7 +100,7 @@ var operations = map[string]func(*Client, context.Context) error{
 	"health":    func(c *Client, ctx context.Context) error { _, err := c.Health(ctx); return err },
 	"processes": func(c *Client, ctx context.Context) error { _, err := c.Processes(ctx); return err },
 	"upload": func(c *Client, ctx context.Context) error {
-		_, err := c.Upload(ctx, "a.exe", 4, fileOf("MZ\x00\x01"))
+		_, err := c.Upload(ctx, File{Name: "a.exe", SizeBytes: 4, Open: fileOf("MZ\x00\x01")})
 		return err
 	},
 	"start": func(c *Client, ctx context.Context) error { _, err := c.Start(ctx, StartRequest{Mode: 1}); return err },
@@ -313,7 +313,7 @@ func TestUnreadableAnswers(t *testing.T) {
 	if processes != nil {
 		t.Errorf("got %v beside the error", processes)
 	}
-	if name, err := c.Upload(t.Context(), "a.exe", 1, fileOf("x")); name != "a.exe" || err != nil {
+	if name, err := c.Upload(t.Context(), File{Name: "a.exe", SizeBytes: 1, Open: fileOf("x")}); name != "a.exe" || err != nil {
 		t.Errorf("upload gave %q, %v", name, err)
 	}
 	if result, err := c.Start(t.Context(), StartRequest{}); result.MonitoringPID != nil || err != nil {
@@ -466,7 +466,7 @@ func TestKeyIsSent(t *testing.T) {
 }
 
 func TestProxyIsIgnored(t *testing.T) {
-	if New("http://localhost:7000", patience).transport.Proxy != nil {
+	if New("http://localhost:7000", patience).transport.(*http.Transport).Proxy != nil {
 		t.Error("a proxy may be used")
 	}
 }
@@ -516,7 +516,7 @@ func TestConnections(t *testing.T) {
 			_, err := c.Processes(t.Context())
 			wantError(t, err, models.CodeAgentFailed, "")
 		}
-		c.transport.CloseIdleConnections()
+		c.transport.(*http.Transport).CloseIdleConnections()
 		a.Close()
 		if opened != 1 {
 			t.Errorf("%d connections for 15 requests", opened)
@@ -525,7 +525,7 @@ func TestConnections(t *testing.T) {
 	t.Run("when dead, are replaced", func(t *testing.T) {
 		url, requests := dying(t)
 		c := New(url, patience)
-		defer c.transport.CloseIdleConnections()
+		defer c.transport.(*http.Transport).CloseIdleConnections()
 		for range 2 {
 			if _, err := c.Stop(t.Context(), "s", ""); err != nil {
 				t.Fatal(err)
@@ -538,7 +538,7 @@ func TestConnections(t *testing.T) {
 	t.Run("are not shared with a start", func(t *testing.T) {
 		url, requests := dying(t)
 		c := New(url, patience)
-		defer c.transport.CloseIdleConnections()
+		defer c.transport.(*http.Transport).CloseIdleConnections()
 		if _, err := c.Stop(t.Context(), "s", ""); err != nil {
 			t.Fatal(err)
 		}

@@ -62,14 +62,14 @@ func testOnFakeTime(t *testing.T, handle func(w http.ResponseWriter, r *http.Req
 		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handle(w, r, done) })}
 		go func() { _ = server.Serve(network) }()
 		c := New("http://agent:7000", 8*time.Second)
-		c.transport.DialContext = network.dial
+		c.transport.(*http.Transport).DialContext = network.dial
 
 		begin := time.Now()
 		err = call(t.Context(), c)
 		took = time.Since(begin)
 
 		close(done)
-		c.transport.CloseIdleConnections()
+		c.transport.(*http.Transport).CloseIdleConnections()
 		server.Close()
 	})
 	return took, err
@@ -112,7 +112,7 @@ func TestTimeouts(t *testing.T) {
 	}
 	upload := func(size int64) func(context.Context, *Client) error {
 		return func(ctx context.Context, c *Client) error {
-			_, err := c.Upload(ctx, "a.exe", size, zeros(size))
+			_, err := c.Upload(ctx, File{Name: "a.exe", SizeBytes: size, Open: zeros(size)})
 			return err
 		}
 	}
@@ -206,7 +206,7 @@ func TestTimeoutsOnARealNetwork(t *testing.T) {
 		}))
 		defer a.Close()
 		defer close(done)
-		_, err := New(a.URL, 200*time.Millisecond).Upload(t.Context(), "a.exe", 100<<20, zeros(100<<20))
+		_, err := New(a.URL, 200*time.Millisecond).Upload(t.Context(), File{Name: "a.exe", SizeBytes: 100 << 20, Open: zeros(100 << 20)})
 		wantError(t, err, models.CodeAgentTimeout, "did not answer within 200ms")
 	})
 }

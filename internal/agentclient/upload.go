@@ -9,19 +9,55 @@ import (
 	"mime/multipart"
 	"net/http"
 	"sync"
+	"time"
 )
 
-// Upload sends the agent a file of sizeBytes bytes and returns the agent's name for it,
-// which Start needs. It streams the file with a Content-Length, because some Python
-// servers read a chunked body as empty.
+// File is a file for an agent. Open opens it anew.
+type File struct {
+	Name      string
+	SHA256    string // in hexadecimal
+	SizeBytes int64
+	Open      func() (io.ReadCloser, error)
+}
+
+// downloadBytesPerSecond is the least speed at which an agent must download a file.
+const downloadBytesPerSecond = 1 << 20
+
+// Upload gives the agent a file and returns the agent's name for it, which Start needs. An
+// agent that fetches its work downloads the file. To others, Upload streams the file with a
+// Content-Length, because some Python servers read a chunked body as empty.
 //
-// It calls open once per try, after closing the previous reader; every reader is closed
-// when Upload returns. An error of open or of a reader, or a reader with another size,
+// It calls Open once per try, after closing the previous reader; every reader is closed
+// when Upload returns. An error of Open or of a reader, or a reader with another size,
 // is not the agent's fault: it is returned wrapped, without an agent code.
-func (c *Client) Upload(ctx context.Context, name string, sizeBytes int64, open func() (io.ReadCloser, error)) (string, error) {
+func (c *Client) Upload(ctx context.Context, file File) (string, error) {
+	send := c.sendFile
+	if c.isFetched {
+		send = c.offerFile
+	}
+	answer, err := send(ctx, file)
+	if err != nil {
+		return "", err
+	}
+	agentName, err := decodeUpload(answer, file.Name)
+	if err != nil {
+		return "", c.failed(err, "gave the file a name that cannot be used")
+	}
+	return agentName, nil
+}
+
+// offerFile makes the agent download a file.
+func (c *Client) offerFile(ctx context.Context, file File) ([]byte, error) {
+	request := jsonSource(map[string]any{"fileName": file.Name, "sizeBytes": file.SizeBytes}).with(FileHeader, file.SHA256)
+	request.more = time.Duration(file.SizeBytes/downloadBytesPerSecond) * time.Second
+	return c.call(ctx, &c.upload, request)
+}
+
+// sendFile sends the agent a file.
+func (c *Client) sendFile(ctx context.Context, f File) ([]byte, error) {
 	var envelope bytes.Buffer
 	form := multipart.NewWriter(&envelope)
-	_, _ = form.CreateFormFile("file", name) // writes to a buffer cannot fail
+	_, _ = form.CreateFormFile("file", f.Name) // writes to a buffer cannot fail
 	headBytes := envelope.Len()
 	_ = form.Close()
 	head, tail := envelope.Bytes()[:headBytes], envelope.Bytes()[headBytes:]
@@ -35,16 +71,16 @@ func (c *Client) Upload(ctx context.Context, name string, sizeBytes int64, open 
 			// could be lost when the agent closes the connection.
 			"Expect": {"100-continue"},
 		},
-		sizeBytes: int64(envelope.Len()) + sizeBytes,
+		sizeBytes: int64(envelope.Len()) + f.SizeBytes,
 		open: func(progress func()) (io.ReadCloser, error) {
 			inUse.Wait() // an agent may answer while it still receives the file
-			file, err := open()
+			file, err := f.Open()
 			if err != nil {
 				unread = err
 				return nil, err
 			}
 			inUse.Add(1)
-			content := &sizedFile{file, sizeBytes, &unread}
+			content := &sizedFile{file, f.SizeBytes, &unread}
 			return &watchedBody{
 				Reader:   io.MultiReader(bytes.NewReader(head), content, bytes.NewReader(tail)),
 				progress: progress,
@@ -54,16 +90,9 @@ func (c *Client) Upload(ctx context.Context, name string, sizeBytes int64, open 
 	})
 	inUse.Wait()
 	if unread != nil {
-		return "", fmt.Errorf("reading the file for the agent: %w", unread)
+		return nil, fmt.Errorf("reading the file for the agent: %w", unread)
 	}
-	if err != nil {
-		return "", err
-	}
-	agentName, err := decodeUpload(answer, name)
-	if err != nil {
-		return "", c.failed(err, "gave the file a name that cannot be used")
-	}
-	return agentName, nil
+	return answer, err
 }
 
 // watchedBody reports each read of the transport.

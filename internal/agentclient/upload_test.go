@@ -45,7 +45,7 @@ func TestUploadOnTheWire(t *testing.T) {
 				}
 				saysJSON(200, `{}`)(w, r)
 			}})
-			got, err := New(a.URL, patience).Upload(t.Context(), name, int64(len(file)), fileOf(file))
+			got, err := New(a.URL, patience).Upload(t.Context(), File{Name: name, SizeBytes: int64(len(file)), Open: fileOf(file)})
 			if err != nil || got != name {
 				t.Errorf("got %q, %v", got, err)
 			}
@@ -83,7 +83,7 @@ func TestUploadAnswers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := newAgent(t, map[string]http.HandlerFunc{"POST /api/upload-file": says(test.status, "text/html", test.body)})
-			got, err := New(a.URL, patience).Upload(t.Context(), "sent.exe", 1, fileOf("x"))
+			got, err := New(a.URL, patience).Upload(t.Context(), File{Name: "sent.exe", SizeBytes: 1, Open: fileOf("x")})
 			if test.err != "" {
 				wantError(t, err, models.CodeAgentFailed, test.err)
 			} else if err != nil || got != test.want {
@@ -125,14 +125,14 @@ func TestUploadReleasesEveryFile(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			open, opened := 0, 0
 			a := newAgent(t, test.routes)
-			_, err := New(a.URL, patience).Upload(t.Context(), "a.exe", big, func() (io.ReadCloser, error) {
+			_, err := New(a.URL, patience).Upload(t.Context(), File{Name: "a.exe", SizeBytes: big, Open: func() (io.ReadCloser, error) {
 				if open > 0 {
 					t.Error("two files are open at once")
 				}
 				open++
 				opened++
 				return closeCounter{io.LimitReader(zero{}, big), &open}, nil
-			})
+			}})
 			if (err == nil) != (name == "second spelling") {
 				t.Errorf("got %v", err)
 			}
@@ -159,7 +159,7 @@ func TestUploadOfAFileThatCannotBeRead(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := newAgent(t, map[string]http.HandlerFunc{"POST /api/upload-file": saysJSON(200, `{}`)})
-			_, err := New(a.URL, patience).Upload(t.Context(), "a.exe", 1_000_000, test.open)
+			_, err := New(a.URL, patience).Upload(t.Context(), File{Name: "a.exe", SizeBytes: 1_000_000, Open: test.open})
 			if !errors.Is(err, test.want) {
 				t.Errorf("got %v", err)
 			}

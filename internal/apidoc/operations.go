@@ -4,7 +4,12 @@ package apidoc
 
 var operations = map[string]Operation{ //nolint:gochecknoglobals // a constant
 	"GET /api/agents":                            {ID: "listAgents", Roles: []string{"admin", "analyst", "viewer"}},
+	"POST /api/agents":                           {ID: "addAgent", Roles: []string{"admin"}, IsAudited: true},
+	"POST /api/agents/enroll":                    {ID: "enrollAgent", IsPublic: true, IsAudited: true},
 	"POST /api/agents/heartbeat":                 {ID: "postHeartbeat", Roles: []string{"agent"}},
+	"GET /api/agents/work":                       {ID: "fetchWork", Roles: []string{"agent"}},
+	"POST /api/agents/work/:workId":              {ID: "answerWork", Roles: []string{"agent"}},
+	"GET /api/agents/work/:workId/file":          {ID: "downloadWorkFile", Roles: []string{"agent"}},
 	"GET /api/audit":                             {ID: "listAudit", Roles: []string{"admin"}},
 	"POST /api/create-session":                   {ID: "createSession", Roles: []string{"admin", "analyst"}, IsAudited: true},
 	"GET /api/docs":                              {ID: "getDocs", IsPublic: true},

@@ -51,6 +51,7 @@ Usage: ospulse-backend [--env FILE]
        ospulse-backend restore [--verify] FILE
        ospulse-backend spool list | export | retry [ID …] | drain DIR
        ospulse-backend keys create --role ROLE | list | revoke ID
+       ospulse-backend agents add NAME
        ospulse-backend seal SESSION | unseal SESSION
        ospulse-backend expire [--dry-run]
        ospulse-backend vacuum
@@ -78,7 +79,7 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdout 
 		return err
 	case err != nil:
 		return fmt.Errorf("%w; see --help", err)
-	case flags.NArg() > 0 && !slices.Contains([]string{"doctor", "health", "backup", "restore", "spool", "seal", "unseal", "expire", "vacuum", "rules", "keys"}, flags.Arg(0)):
+	case flags.NArg() > 0 && !slices.Contains([]string{"doctor", "health", "backup", "restore", "spool", "seal", "unseal", "expire", "vacuum", "rules", "keys", "agents"}, flags.Arg(0)):
 		return fmt.Errorf("unexpected argument %q; see --help", flags.Arg(0))
 	case *showVersion:
 		_, err := fmt.Fprintln(stdout, BuildVersion())
@@ -114,6 +115,8 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdout 
 		return runSpool(ctx, args[1:], cfg, stdout)
 	case "keys":
 		return runKeys(ctx, args[1:], cfg, stdout, os.Stderr)
+	case "agents":
+		return runAgents(ctx, args[1:], cfg, stdout, os.Stderr)
 	case "seal", "unseal":
 		return runSeal(ctx, args[0], args[1:], cfg, stdout)
 	case "expire":

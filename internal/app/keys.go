@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strconv"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"ospulse/internal/config"
+	"ospulse/internal/database"
 	"ospulse/internal/durable"
 	"ospulse/internal/models"
 	"ospulse/internal/repository"
@@ -74,23 +76,12 @@ func runKeys(ctx context.Context, args []string, cfg config.Config, stdout, stde
 		return err
 	}
 
-	log := newLogger(cfg, stderr)
-	if err := durable.MkdirAll(cfg.DataDir, 0o700); err != nil {
-		return fmt.Errorf("the data folder %s (DATA_DIR) cannot be used: %w", cfg.DataDir, err)
-	}
-	db, err := connect(ctx, cfg, 0, log)
+	own, err := openKeys(ctx, cfg, stderr)
 	if err != nil {
 		return err
 	}
-	defer db.Close()
-	if err := db.Migrate(ctx); err != nil { // the first key may come before the first start
-		return err
-	}
-	keys := service.NewKeys(repository.NewKeys(db), repository.NewAgents(db), service.KeyPolicy{}, time.Now, log)
-	audit := service.NewAudit(repository.NewAudit(db), 0, time.Now, log)
-	if err := keys.Load(ctx); err != nil {
-		return err
-	}
+	defer own.db.Close()
+	keys, audit := own.keys, own.audit
 	by := models.Actor{Name: "ospulse-backend keys", Role: models.RoleAdmin}
 	switch action {
 	case "create":
@@ -116,6 +107,38 @@ func runKeys(ctx context.Context, args []string, cfg config.Config, stdout, stde
 	default:
 		return listKeys(ctx, keys, stdout)
 	}
+}
+
+// keyStore is what the subcommands about keys and agents use.
+type keyStore struct {
+	db    *database.DB
+	keys  *service.Keys
+	audit *service.Audit
+	log   *slog.Logger
+}
+
+// openKeys opens the keys of the settings' database. The caller closes the database.
+func openKeys(ctx context.Context, cfg config.Config, stderr io.Writer) (*keyStore, error) {
+	log := newLogger(cfg, stderr)
+	if err := durable.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		return nil, fmt.Errorf("the data folder %s (DATA_DIR) cannot be used: %w", cfg.DataDir, err)
+	}
+	db, err := connect(ctx, cfg, 0, log)
+	if err != nil {
+		return nil, err
+	}
+	own := &keyStore{
+		db: db, keys: service.NewKeys(repository.NewKeys(db), repository.NewAgents(db), service.KeyPolicy{}, time.Now, log),
+		audit: service.NewAudit(repository.NewAudit(db), 0, time.Now, log), log: log,
+	}
+	err = db.Migrate(ctx) // the first key may come before the first start
+	if err == nil {
+		err = own.keys.Load(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return own, nil
 }
 
 // plain returns the message of an error for a terminal.

@@ -75,7 +75,11 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 		return ignoreInterrupt(ctx, fmt.Errorf("the keys cannot be read: %w", err))
 	}
 	audit := service.NewAudit(repository.NewAudit(db), cfg.AuditKeep(), time.Now, log)
+	work := service.NewAgentWork(repository.NewAgentRequests(db), files, db, cfg.AgentTimeout*3/4, log) // less than the timeout, for an error that says more
 	otherAgent := func(url string) service.Agent { return agentclient.New(url, cfg.AgentTimeout) }
+	fetchingAgent := func(id, name string) service.Agent {
+		return agentclient.NewFetched(name, work.Transport(id), cfg.AgentTimeout)
+	}
 	var (
 		announced      = service.Announced(sessions, hub)
 		operations     = service.NewOperations(leases, log)
@@ -84,7 +88,7 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 		eventService   = service.NewEvents(events, segments, sessions, time.Now)
 		analysis       = service.NewAnalysis(segments, events, sessions, log)
 		queue          = ingest.New(eventService, spooled, ingest.NewLimits(budget.Queue, cfg.CommitTimeout), meter, ingest.Publishers{hub, ends, analysis, detection}, log)
-		agentCalls     = service.NewAgentCalls(agents, agentID, agent, otherAgent)
+		agentCalls     = service.NewAgentCalls(agents, agentID, agent, otherAgent, fetchingAgent)
 		processes      = service.NewProcesses(repository.NewProcesses(db), sessions, agentCalls, time.Now, log)
 		sessionService = service.NewSessions(announced, files, agentCalls, processes, operations, time.Now, log)
 		catalog        = service.NewCatalog(sessions, agents, files, hub, time.Now, log)
@@ -112,7 +116,7 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 		Ingest: queue, Events: eventService, Sessions: sessionService, Agents: service.NewAgents(agents, []service.HeartbeatListener{ends, senders}, cfg.AgentLostAfter, time.Now), Identity: service.NewIdentity(cfg.AgentKey.Reveal(), db.Peers), Senders: senders,
 		Catalog: catalog, Summaries: summaries, Processes: processes, Trees: service.NewProcessTrees(repository.NewProcesses(db), families, analysis), Analyst: analysis, Filters: service.NewFilters(families, detection),
 		Rollups: rollups, Live: hub, Imports: imports, Expired: service.NewExpirations(expiries, retention.Wake), Disk: disk, Findings: detection, Stories: service.NewStories(rollups, detection, rules, transfers),
-		Identify: keys, Keys: keys, Audit: audit,
+		Identify: keys, Keys: keys, Audit: audit, Enroller: keys, Work: work,
 		Quotas: service.NewQuotas(float64(cfg.AgentEventsPerSecond), cfg.AgentBytesPerSecond(), wire.MaxBatch, cfg.MaxBodyBytes()),
 		Rules:  rules, Trials: service.NewTrials(sessions, transfers, rules, log),
 		Exports: service.NewExports(transfers, events, sessions, files, reads, time.Now, BuildVersion()),
@@ -146,6 +150,7 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 		Disk: disk.Status, Retention: retainSettings(cfg), MinFreeBytes: cfg.MinFreeBytes(), DatabaseDialect: db.Dialect(), FileStorage: files.String(), Version: BuildVersion(),
 	}, handlers.Options{
 		ListenHost: string(cfg.Host), AllowedHosts: cfg.AllowedHosts, CORSOrigins: cfg.CORSOrigins, TrustedProxies: cfg.TrustedProxies,
+		PublicURL: string(cfg.PublicURL), Fingerprint: selfSigned(cfg, certificates),
 		MaxBodyBytes: cfg.MaxBodyBytes(), Bodies: bodies, MaxUploadBytes: cfg.MaxUploadBytes(), MaxImportBytes: cfg.ImportMaxBytes(),
 		Dashboard: web.Files(),
 		Refusals:  meter, Streams: telemetry.NewStreams(registry), Metrics: telemetry.MetricsHandler(registry), Log: log, RequestLog: requestLog,
@@ -180,6 +185,7 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 	running.Go(func() { disk.Run(beside) })
 	running.Go(func() { detection.Run(beside) })
 	running.Go(func() { keys.Run(beside) })
+	running.Go(func() { work.Run(beside) })
 	running.Go(func() { audit.Run(beside) })
 	if db.Objects() != nil {
 		blocks := service.NewBlocks(repository.NewBlocks(db), leases, time.Duration(cfg.SealAfter), log)
@@ -217,4 +223,13 @@ func webhookLevels(cfg config.Config) []string {
 		return nil
 	}
 	return models.FindingLevels[:slices.Index(models.FindingLevels, cfg.WebhookLevel)+1]
+}
+
+// selfSigned returns how to get the fingerprint of the certificate that the backend made; ""
+// if it did not make one.
+func selfSigned(cfg config.Config, certificates *certificate.Files) func() string {
+	if !cfg.IsSelfSigned() {
+		return func() string { return "" }
+	}
+	return certificates.Fingerprint
 }

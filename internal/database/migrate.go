@@ -220,6 +220,8 @@ func tables() []any {
 		&models.IdempotencyKey{},
 		&models.APIKey{},
 		&models.SignIn{},
+		&models.Enrollment{},
+		&models.AgentRequest{},
 		&models.AuditEntry{},
 		&models.WriterMark{},
 		&models.Lease{},

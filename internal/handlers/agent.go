@@ -1,8 +1,10 @@
 package handlers
 
 import (
+	"cmp"
 	"context"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/labstack/echo/v5"
@@ -27,9 +29,63 @@ type BackendIdentity interface {
 	Tell(nonce string) *models.BackendIdentity
 }
 
+// Enroller adds agents and gives them their keys. *service.Keys implements it and documents
+// its contracts.
+type Enroller interface {
+	AddAgent(ctx context.Context, by models.Actor, name string) (agent *models.Agent, token string, err error)
+	Enroll(ctx context.Context, token string, address netip.Addr) (key *models.APIKey, text string, err error)
+}
+
 type agentHandler struct {
 	agents   AgentService
 	identity BackendIdentity
+	enroller Enroller
+	// publicURL is where agents reach the backend; "" for where the admin reaches it.
+	publicURL string
+	// fingerprint returns the SHA-256 of a certificate that no authority vouches for; ""
+	// for any other.
+	fingerprint func() string
+}
+
+// add adds an agent and sends the command that makes the agent this backend's.
+func (h *agentHandler) add(c *echo.Context) error {
+	var request struct {
+		Name string `json:"name"`
+	}
+	if err := readJSON(c, maxKeyRequestBytes, &request); err != nil {
+		return err
+	}
+	ctx := c.Request().Context()
+	agent, token, err := h.enroller.AddAgent(ctx, models.ActorOf(ctx), request.Name)
+	if err != nil {
+		return err
+	}
+	n := note(c)
+	n.target = agent.ID
+	n.changed(nil, map[string]any{"name": agent.Name})
+	command := service.EnrollCommand(cmp.Or(h.publicURL, c.Scheme()+"://"+c.Request().Host), token, h.fingerprint())
+	c.Response().Header().Set("Cache-Control", "no-store")
+	return c.JSON(http.StatusCreated, map[string]any{
+		"id": agent.ID, "name": agent.Name, "token": token, "command": command, "expires_at": models.FormatTime(time.Now().Add(service.EnrollmentLasts)),
+	})
+}
+
+// enroll gives an agent its key.
+func (h *agentHandler) enroll(c *echo.Context) error {
+	var request struct {
+		Token string `json:"token"`
+	}
+	if err := readJSON(c, maxKeyRequestBytes, &request); err != nil {
+		return err
+	}
+	key, text, err := h.enroller.Enroll(c.Request().Context(), request.Token, clientAddress(c))
+	if err != nil {
+		return err
+	}
+	note(c).actor = &models.Actor{KeyID: key.ID, Name: key.Name, Role: key.Role, AgentID: key.AgentID, Address: clientAddress(c).String()}
+	noteKey(c, key)
+	c.Response().Header().Set("Cache-Control", "no-store")
+	return c.JSON(http.StatusCreated, map[string]string{"key": text, "agent_id": key.AgentID, "name": key.AgentName})
 }
 
 // heartbeat stores the heartbeat of an agent. It ignores unknown members, which newer
@@ -47,13 +103,14 @@ func (h *agentHandler) heartbeat(c *echo.Context) error {
 		Sessions     []string             `json:"sessions"`
 		Delivery     models.AgentDelivery `json:"delivery"`
 		Nonce        string               `json:"nonce"`
+		FetchesWork  bool                 `json:"fetches_work"`
 	}
 	if err := readOpenJSON(c, maxHeartbeatBytes, &said); err != nil {
 		return err
 	}
 	id, err := h.agents.Heartbeat(c.Request().Context(), models.Agent{
 		ID: models.ActorOf(c.Request().Context()).AgentID, Address: clientAddress(c).WithZone("").String(), Name: said.Name, URL: said.URL, Version: said.Version, Platform: said.Platform, Arch: said.Arch, Sensor: said.Sensor,
-		Capabilities: said.Capabilities, StartOptions: said.StartOptions, SessionIDs: said.Sessions, Delivery: said.Delivery,
+		Capabilities: said.Capabilities, StartOptions: said.StartOptions, SessionIDs: said.Sessions, Delivery: said.Delivery, FetchesWork: said.FetchesWork,
 	})
 	if err != nil {
 		return err
@@ -105,6 +162,8 @@ type listedAgent struct {
 	StartOptions *models.StartOptions `json:"start_options"` // null if it reports none
 	Sessions     []string             `json:"sessions"`
 	Delivery     models.AgentDelivery `json:"delivery"`
+	FetchesWork  bool                 `json:"fetches_work"`
+	IsStartable  bool                 `json:"is_startable"` // a session can be given to it
 }
 
 // list sends all agents.
@@ -119,6 +178,7 @@ func (h *agentHandler) list(c *echo.Context) error {
 		listed[i] = listedAgent{
 			agentView: newAgentView(a), URL: a.URL, HeartbeatAt: optionalTime(a.HeartbeatAt), Version: a.Version, Platform: a.Platform, Arch: a.Arch,
 			Sensor: a.Sensor, Capabilities: orEmpty(a.Capabilities), StartOptions: a.StartOptions, Sessions: orEmpty(a.SessionIDs), Delivery: a.Delivery,
+			FetchesWork: a.FetchesWork, IsStartable: a.FetchesWork || a.ServiceURL != "",
 		}
 	}
 	return c.JSON(http.StatusOK, map[string][]listedAgent{"agents": listed})

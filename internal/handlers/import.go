@@ -75,7 +75,8 @@ func (h *importHandler) content(request *http.Request) (io.Reader, error) {
 		if err != nil {
 			return nil, models.Wrap(err, models.CodeInvalid, "the form has no boundary")
 		}
-		return filePart(reader)
+		file, _, err := filePart(reader)
+		return file, err
 	default:
 		return nil, models.Errorf(models.CodeUnsupportedMedia, "the Content-Type must be %s, or %s with the bundle in a field named file, not %.100q", zipType, formDataType, header)
 	}

@@ -22,6 +22,8 @@ type Options struct {
 	AllowedHosts   []string // host names besides ListenHost and localhost
 	CORSOrigins    []string // pages of these origins may call the API
 	TrustedProxies []netip.Prefix
+	PublicURL      string        // of the backend; "" for the one of each request
+	Fingerprint    func() string // of a certificate that no authority vouches for; "" for any other
 	MaxBodyBytes   int64
 	Bodies         *Bodies // nil limits memory to the need of one body
 	MaxUploadBytes int64
@@ -40,6 +42,8 @@ type Services struct {
 	Events    EventService
 	Sessions  SessionService
 	Agents    AgentService
+	Enroller  Enroller
+	Work      AgentWork
 	Identity  BackendIdentity
 	Senders   Senders
 	Quotas    Quotas
@@ -120,9 +124,16 @@ func New(services Services, checks Checks, o Options) (*echo.Echo, error) {
 	e.POST("/api/start-monitor", s.start)
 	e.POST("/api/monitor/stop", s.stop)
 
-	g := &agentHandler{services.Agents, services.Identity}
+	g := &agentHandler{services.Agents, services.Identity, services.Enroller, o.PublicURL, o.Fingerprint}
 	e.GET("/api/agents", g.list)
+	e.POST("/api/agents", g.add)
+	e.POST("/api/agents/enroll", g.enroll)
 	e.POST("/api/agents/heartbeat", g.heartbeat)
+
+	b := &agentWorkHandler{services.Work, o.MaxBodyBytes}
+	e.GET("/api/agents/work", b.fetch)
+	e.POST("/api/agents/work/:workId", b.answer)
+	e.GET("/api/agents/work/:workId/file", b.file)
 
 	k := &keyHandler{services.Keys}
 	e.GET("/api/me", k.me)

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -28,10 +29,10 @@ const multipartOverhead = 1 << 20
 // SessionService is what the session routes need; *service.Sessions implements
 // it and documents its contracts.
 type SessionService interface {
-	Create(ctx context.Context, fileName string, content io.Reader, maxBytes int64) (session *models.Session, pending, err error)
-	ListProcesses(ctx context.Context, sessionID string) ([]agentclient.Process, error)
-	Copy(ctx context.Context, id string) (session *models.Session, pending, err error)
-	Start(ctx context.Context, id string, what models.Monitoring) (*models.Session, error)
+	Create(ctx context.Context, agent, fileName string, content io.Reader, maxBytes int64) (session *models.Session, pending, err error)
+	ListProcesses(ctx context.Context, sessionID, agent string) ([]agentclient.Process, error)
+	Copy(ctx context.Context, id, agent string) (session *models.Session, pending, err error)
+	Start(ctx context.Context, id, agent string, what models.Monitoring) (*models.Session, error)
 	AwaitStart(ctx context.Context, session *models.Session) (*models.Session, error)
 	Stop(ctx context.Context, id string) (service.StopOutcome, error)
 }
@@ -66,11 +67,11 @@ func (h *sessionHandler) create(c *echo.Context) error {
 	if err != nil {
 		return models.Wrap(err, models.CodeUnsupportedMedia, "the Content-Type must be multipart/form-data with the file in a field named file")
 	}
-	part, err := filePart(reader)
+	part, agent, err := filePart(reader)
 	if err != nil {
 		return err
 	}
-	session, pending, err := h.sessions.Create(request.Context(), fileName(part), upload{part}, h.maxUploadBytes)
+	session, pending, err := h.sessions.Create(request.Context(), cmp.Or(agent, c.QueryParam("agent")), fileName(part), upload{part}, h.maxUploadBytes)
 	if err != nil {
 		return err
 	}
@@ -80,7 +81,7 @@ func (h *sessionHandler) create(c *echo.Context) error {
 
 // copy creates another session of the same target file, which can be started.
 func (h *sessionHandler) copy(c *echo.Context) error {
-	session, pending, err := h.sessions.Copy(c.Request().Context(), c.Param("sessionId"))
+	session, pending, err := h.sessions.Copy(c.Request().Context(), c.Param("sessionId"), c.QueryParam("agent"))
 	if err != nil {
 		return err
 	}
@@ -106,17 +107,27 @@ func newCreated(c *echo.Context, session *models.Session, pending error) created
 	return answer
 }
 
-// filePart advances to the part with the file.
-func filePart(reader *multipart.Reader) (*multipart.Part, error) {
+// maxAgentField is the most bytes of the field agent. No name of an agent is longer.
+const maxAgentField = 1000
+
+// filePart advances to the part with the file. It returns the value of the field agent
+// before it.
+func filePart(reader *multipart.Reader) (file *multipart.Part, agent string, err error) {
 	for {
 		part, err := reader.NextPart()
 		switch {
 		case errors.Is(err, io.EOF):
-			return nil, models.Errorf(models.CodeInvalid, "file is missing: the upload must have a field named file")
+			return nil, "", models.Errorf(models.CodeInvalid, "file is missing: the upload must have a field named file")
 		case err != nil:
-			return nil, uploadError(err)
+			return nil, "", uploadError(err)
 		case part.FormName() == "file":
-			return part, nil
+			return part, agent, nil
+		case part.FormName() == "agent":
+			text, err := io.ReadAll(io.LimitReader(part, maxAgentField))
+			if err != nil {
+				return nil, "", uploadError(err)
+			}
+			agent = string(text)
 		}
 	}
 }
@@ -207,11 +218,18 @@ func (p *pids) UnmarshalJSON(text []byte) error {
 
 // listProcesses sends the processes of the agent's machine.
 func (h *sessionHandler) listProcesses(c *echo.Context) error {
-	id, err := h.readSessionID(c)
+	var request struct {
+		SessionID *string `json:"sessionId"`
+		Agent     string  `json:"agent"`
+	}
+	if err := readJSON(c, h.maxBodyBytes, &request); err != nil {
+		return err
+	}
+	id, err := sessionRequest{request.SessionID}.id()
 	if err != nil {
 		return err
 	}
-	processes, err := h.sessions.ListProcesses(c.Request().Context(), id)
+	processes, err := h.sessions.ListProcesses(c.Request().Context(), id, request.Agent)
 	if err != nil {
 		return err
 	}
@@ -272,6 +290,7 @@ func (h *sessionHandler) start(c *echo.Context) error {
 		SessionID *string      `json:"sessionId"` // not embedded: errors name the field by its path
 		Mode      *models.Mode `json:"mode"`
 		Processes pids         `json:"processes"`
+		Agent     string       `json:"agent"`
 
 		EntryPoint string   `json:"entryPoint"`
 		Arguments  []string `json:"arguments"`
@@ -295,7 +314,7 @@ func (h *sessionHandler) start(c *echo.Context) error {
 	n := note(c)
 	n.sessionID = auditText(id)
 	n.changed(nil, request)
-	session, err := h.sessions.Start(c.Request().Context(), id, models.Monitoring{
+	session, err := h.sessions.Start(c.Request().Context(), id, request.Agent, models.Monitoring{
 		Mode: *request.Mode, PIDs: request.Processes, EntryPoint: request.EntryPoint, Arguments: request.Arguments,
 		Limits:    models.StartLimits{Network: request.Network, TimeoutSeconds: request.TimeoutSeconds, MemoryMB: request.MemoryMB},
 		Selection: request.Selection,

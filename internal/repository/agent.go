@@ -24,12 +24,7 @@ func NewAgents(db *database.DB) *Agents { return &Agents{db} }
 // register at the same time take turns.
 func (r *Agents) Register(ctx context.Context, holder string, lasts time.Duration, choose func(known []models.Agent, isFree bool) models.Agent) (id string, err error) {
 	err = r.db.Write(ctx, func(tx *gorm.DB) error {
-		first := models.Agent{ID: models.DefaultAgentID, Name: models.DefaultAgentID, Status: models.AgentUnknown}
-		if err := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&first).Error; err != nil {
-			return err
-		}
-		locking := clause.Locking{Strength: clause.LockingStrengthUpdate} // no effect on SQLite, where transactions queue
-		if err := tx.Clauses(locking).Select("id").Take(&models.Agent{}, "id = ?", models.DefaultAgentID).Error; err != nil {
+		if err := lockAgents(tx); err != nil {
 			return err
 		}
 		var known []models.Agent
@@ -54,9 +49,20 @@ func (r *Agents) Register(ctx context.Context, holder string, lasts time.Duratio
 	return id, translate(r.db, err, "the agent")
 }
 
+// lockAgents makes transactions that add agents take turns. It creates the default agent, if
+// it does not exist yet, and locks it.
+func lockAgents(tx *gorm.DB) error {
+	first := models.Agent{ID: models.DefaultAgentID, Name: models.DefaultAgentID, Status: models.AgentUnknown}
+	if err := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&first).Error; err != nil {
+		return err
+	}
+	locking := clause.Locking{Strength: clause.LockingStrengthUpdate} // no effect on SQLite, where transactions queue
+	return tx.Clauses(locking).Select("id").Take(&models.Agent{}, "id = ?", models.DefaultAgentID).Error
+}
+
 // heartbeatColumns are the columns that a heartbeat sets.
 var heartbeatColumns = []string{ //nolint:gochecknoglobals // a constant
-	"name", "url", "last_seen_at", "heartbeat_at", "address", "version", "platform", "arch", "sensor", "capabilities", "start_options", "session_ids", "delivery", "updated_at",
+	"name", "url", "last_seen_at", "heartbeat_at", "address", "version", "platform", "arch", "sensor", "capabilities", "start_options", "session_ids", "delivery", "fetches_work", "updated_at",
 }
 
 // Heartbeat stores what an agent reports of itself. It returns conflict for a new agent
@@ -67,21 +73,36 @@ func (r *Agents) Heartbeat(ctx context.Context, agent *models.Agent, maxAgents i
 		if known.Error != nil || known.RowsAffected > 0 {
 			return known.Error
 		}
-		// New agents wait for a row that always exists, so that the count is exact.
-		locking := clause.Locking{Strength: clause.LockingStrengthUpdate} // no effect on SQLite, where transactions queue
-		if err := tx.Clauses(locking).Select("id").Take(&models.Agent{}, "id = ?", models.DefaultAgentID).Error; err != nil {
-			return err
-		}
-		var count int64
-		if err := tx.Model(&models.Agent{}).Count(&count).Error; err != nil {
-			return err
-		}
-		if count >= int64(maxAgents) {
-			return models.Errorf(models.CodeConflict, "%d agents are known already, and no more are kept", count)
-		}
-		return tx.Clauses(clause.OnConflict{
-			Columns: []clause.Column{{Name: "id"}}, DoUpdates: clause.AssignmentColumns(heartbeatColumns),
-		}).Create(agent).Error
+		return addAgent(tx, agent, maxAgents, clause.OnConflict{DoUpdates: clause.AssignmentColumns(heartbeatColumns)})
+	})
+	return translate(r.db, err, "the agent")
+}
+
+// addAgent stores a new agent. exists says what happens to one with its ID.
+func addAgent(tx *gorm.DB, agent *models.Agent, maxAgents int, exists clause.OnConflict) error {
+	if err := lockAgents(tx); err != nil { // so that the count is exact
+		return err
+	}
+	var count int64
+	if err := tx.Model(&models.Agent{}).Where("id <> ?", agent.ID).Count(&count).Error; err != nil {
+		return err
+	}
+	if count >= int64(maxAgents) {
+		return models.Errorf(models.CodeConflict, "%d agents are known already, and no more are kept", count)
+	}
+	exists.Columns = []clause.Column{{Name: "id"}}
+	return tx.Clauses(exists).Create(agent).Error
+}
+
+// Add stores a new agent. One with its ID that nobody has heard of yet gets its name, and
+// whether it fetches its work. One that was heard of stays as it is. Add returns conflict for
+// a new one if there are maxAgents already.
+func (r *Agents) Add(ctx context.Context, agent *models.Agent, maxAgents int) error {
+	err := r.db.Write(ctx, func(tx *gorm.DB) error {
+		return addAgent(tx, agent, maxAgents, clause.OnConflict{
+			DoUpdates: clause.AssignmentColumns([]string{"name", "fetches_work", "updated_at"}),
+			Where:     clause.Where{Exprs: []clause.Expression{clause.Expr{SQL: "agents.last_seen_at IS NULL AND agents.heartbeat_at IS NULL"}}},
+		})
 	})
 	return translate(r.db, err, "the agent")
 }

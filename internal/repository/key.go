@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
 
 	"ospulse/internal/database"
 	"ospulse/internal/models"
@@ -45,17 +46,53 @@ func (r *Keys) FindByHash(ctx context.Context, hash string) (*models.APIKey, err
 
 // Create stores a new key. It returns conflict if there are maxKeys valid ones already.
 func (r *Keys) Create(ctx context.Context, key *models.APIKey, maxKeys int) error {
+	err := r.db.Write(ctx, func(tx *gorm.DB) error { return createKey(tx, key, maxKeys) })
+	return translate(r.db, err, "the key")
+}
+
+func createKey(tx *gorm.DB, key *models.APIKey, maxKeys int) error {
+	var valid int64
+	if err := tx.Model(&models.APIKey{}).Where("revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?)", key.CreatedAt).Count(&valid).Error; err != nil {
+		return err
+	}
+	if valid >= int64(maxKeys) {
+		return models.Errorf(models.CodeConflict, "there are %d keys already, and no more are allowed: revoke some", valid)
+	}
+	return tx.Create(key).Error
+}
+
+// CreateEnrollment stores an enrollment, whose token works for a duration from now, and
+// removes those whose time is over.
+func (r *Keys) CreateEnrollment(ctx context.Context, enrollment *models.Enrollment, lasts time.Duration) error {
 	err := r.db.Write(ctx, func(tx *gorm.DB) error {
-		var valid int64
-		if err := tx.Model(&models.APIKey{}).Where("revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?)", key.CreatedAt).Count(&valid).Error; err != nil {
+		if err := tx.Where("until <= " + nowMicros(r.db)).Delete(&models.Enrollment{}).Error; err != nil {
 			return err
 		}
-		if valid >= int64(maxKeys) {
-			return models.Errorf(models.CodeConflict, "there are %d keys already, and no more are allowed: revoke some", valid)
+		if err := tx.Create(enrollment).Error; err != nil {
+			return err
 		}
-		return tx.Create(key).Error
+		return tx.Model(enrollment).Update("until", gorm.Expr(nowMicros(r.db)+" + ?", lasts.Microseconds())).Error
 	})
-	return translate(r.db, err, "the key")
+	return translate(r.db, err, "the enrollment")
+}
+
+// Enroll uses up an enrollment and stores the key that newKey returns for its agent. It
+// returns not_found if the token was used before, does not exist or is too old, and conflict
+// like Create.
+func (r *Keys) Enroll(ctx context.Context, hash string, newKey func(*models.Enrollment) *models.APIKey, maxKeys int) (key *models.APIKey, err error) {
+	err = r.db.Write(ctx, func(tx *gorm.DB) error {
+		var used []models.Enrollment
+		done := tx.Clauses(clause.Returning{}).Where("hash = ? AND until > "+nowMicros(r.db), hash).Delete(&used)
+		if done.Error != nil {
+			return done.Error
+		}
+		if len(used) == 0 {
+			return gorm.ErrRecordNotFound
+		}
+		key = newKey(&used[0])
+		return createKey(tx, key, maxKeys)
+	})
+	return key, translate(r.db, err, "the token")
 }
 
 // Revoke revokes a key at a time and ends its sign-ins. It returns the key, or not_found. A

@@ -147,8 +147,15 @@ func (w *AgentWatch) check(ctx context.Context) *models.Agent {
 	if err != nil || !taken {
 		return nil
 	}
+	known, err := w.agents.Get(ctx, w.id)
+	if err != nil {
+		w.log.Debug("the agent could not be read; it is tried again", "error", err)
+		return nil
+	}
 	agent := &models.Agent{ID: w.id, Status: models.AgentUp}
-	if _, err := w.health.Health(ctx); err != nil {
+	if known.FetchesWork {
+		agent.Status, agent.LastError = heardStatus(known, w.clock.now())
+	} else if _, err := w.health.Health(ctx); err != nil {
 		agent.Status, agent.LastError = models.AgentDown, err.Error()
 		if e, ok := errors.AsType[*models.Error](err); ok {
 			agent.LastError = e.Message // clients read it
@@ -221,6 +228,8 @@ func (s *Agents) Heartbeat(ctx context.Context, agent models.Agent) (id string, 
 	}
 	if agent.ID != "" {
 		agent.Name = boundName(&agent, known)
+	} else if agent.FetchesWork {
+		return "", models.Errorf(models.CodeInvalid, "fetches_work needs the key of an agent: work is given to the holder of a key only")
 	} else if same := agentAt(urlFrom(agent.URL, agent.Address), known); same != nil {
 		agent.ID = same.ID
 	} else {
@@ -267,23 +276,30 @@ func (s *Agents) List(ctx context.Context) ([]models.Agent, error) {
 	now := s.clock.now()
 	for i := range agents {
 		a := &agents[i]
-		heard, patience := a.HeartbeatAt, HeartbeatPatience
 		switch {
-		case a.ServiceURL == "":
-			a.Status, a.LastError = models.AgentUp, ""
-		case a.Status == models.AgentUp: // valid while a backend checks it
-			heard, patience = a.LastSeenAt, s.silentAfter
-		default:
-			continue
-		}
-		if heard == nil {
-			continue
-		}
-		if silent := now.Sub(*heard); silent > patience {
-			a.Status, a.LastError = models.AgentDown, "it has not been heard of for "+silent.Round(time.Second).String()
+		case a.ServiceURL == "" || a.FetchesWork:
+			a.Status, a.LastError = heardStatus(a, now)
+		case a.Status == models.AgentUp && a.LastSeenAt != nil && now.Sub(*a.LastSeenAt) > s.silentAfter: // valid while a backend checks it
+			a.Status, a.LastError = silent(now.Sub(*a.LastSeenAt))
 		}
 	}
 	return agents, err
+}
+
+// heardStatus returns the status of an agent that nobody calls: up if it has sent a
+// heartbeat recently.
+func heardStatus(a *models.Agent, now time.Time) (status models.AgentStatus, why string) {
+	if a.HeartbeatAt == nil {
+		return models.AgentUnknown, "it has sent nothing yet"
+	}
+	if since := now.Sub(*a.HeartbeatAt); since > HeartbeatPatience {
+		return silent(since)
+	}
+	return models.AgentUp, ""
+}
+
+func silent(since time.Duration) (status models.AgentStatus, why string) {
+	return models.AgentDown, "it has not been heard of for " + since.Round(time.Second).String()
 }
 
 // checkAgent returns invalid for a heartbeat that cannot be stored.
@@ -313,10 +329,11 @@ func checkAgent(a *models.Agent) error {
 		}
 	}
 	u, err := url.Parse(a.URL)
+	listens := a.URL != "" || !a.FetchesWork
 	switch {
 	case strings.TrimSpace(a.Name) == "":
 		return models.Errorf(models.CodeInvalid, "name is missing: what people call the agent, such as its machine's name")
-	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
+	case listens && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != ""):
 		return models.Errorf(models.CodeInvalid, "url must be where the agent listens, such as http://192.0.2.7:7000, not %.100q", a.URL)
 	case len(a.Capabilities) > maxCapabilities:
 		return models.Errorf(models.CodeInvalid, "capabilities has %d entries, of %d at most", len(a.Capabilities), maxCapabilities)

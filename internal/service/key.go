@@ -28,6 +28,8 @@ type KeyRepository interface {
 	Create(ctx context.Context, key *models.APIKey, maxKeys int) error
 	Revoke(ctx context.Context, id string, at time.Time) (*models.APIKey, error)
 	MarkUsed(ctx context.Context, used map[string]time.Time) error
+	CreateEnrollment(ctx context.Context, enrollment *models.Enrollment, lasts time.Duration) error
+	Enroll(ctx context.Context, hash string, newKey func(*models.Enrollment) *models.APIKey, maxKeys int) (*models.APIKey, error)
 	SignInRepository
 }
 
@@ -65,7 +67,7 @@ const (
 // concurrent use.
 type Keys struct {
 	keys    KeyRepository
-	agents  AgentLister
+	agents  AgentStore
 	policy  KeyPolicy
 	clock   Clock
 	log     *slog.Logger
@@ -104,7 +106,7 @@ func newHolder(actor models.Actor, expires time.Time) *holder {
 }
 
 // NewKeys returns the keys. The caller must call Load before Identify, and Run.
-func NewKeys(keys KeyRepository, agents AgentLister, policy KeyPolicy, clock Clock, log *slog.Logger) *Keys {
+func NewKeys(keys KeyRepository, agents AgentStore, policy KeyPolicy, clock Clock, log *slog.Logger) *Keys {
 	return &Keys{keys: keys, agents: agents, policy: policy, clock: clock, log: log}
 }
 
@@ -325,11 +327,8 @@ func (s *Keys) Create(ctx context.Context, by models.Actor, wanted NewKey) (*mod
 	} else if !exist && wanted.Role != models.RoleAdmin {
 		return nil, "", models.Errorf(models.CodeInvalid, "the first key must be an admin's: from then on only an admin can create others")
 	}
-	text := keyPrefix + rand.Text()
-	key := &models.APIKey{
-		ID: strings.ToLower(rand.Text()[:12]), Hash: hashed(text), Prefix: text[:shownOfKey], Name: name, Role: wanted.Role,
-		CreatedAt: now, CreatedBy: by.Name, ExpiresAt: wanted.ExpiresAt,
-	}
+	key, text := newKey(name, wanted.Role, by.Name, now)
+	key.ExpiresAt = wanted.ExpiresAt
 	if key.Role == models.RoleAgent {
 		var err error
 		if key.AgentID, key.AgentName, err = s.findAgent(ctx, wanted.Agent); err != nil {
@@ -340,6 +339,14 @@ func (s *Keys) Create(ctx context.Context, by models.Actor, wanted NewKey) (*mod
 		return nil, "", err
 	}
 	return key, text, s.Load(ctx)
+}
+
+// newKey returns the row of a new key, and the key itself.
+func newKey(name string, role models.Role, createdBy string, now time.Time) (key *models.APIKey, text string) {
+	text = keyPrefix + rand.Text()
+	return &models.APIKey{
+		ID: strings.ToLower(rand.Text()[:12]), Hash: hashed(text), Prefix: text[:shownOfKey], Name: name, Role: role, CreatedAt: now, CreatedBy: createdBy,
+	}, text
 }
 
 // findAgent returns the ID and the name of an agent. An agent that has sent nothing yet gets
@@ -355,15 +362,8 @@ func (s *Keys) findAgent(ctx context.Context, wanted string) (id, name string, e
 	if err != nil {
 		return "", "", err
 	}
-	for _, same := range []func(*models.Agent) bool{
-		func(a *models.Agent) bool { return a.ID == wanted },
-		func(a *models.Agent) bool { return a.Name == wanted },
-	} {
-		for i := range agents {
-			if same(&agents[i]) {
-				return agents[i].ID, agents[i].Name, nil
-			}
-		}
+	if agent := agentNamed(wanted, agents); agent != nil {
+		return agent.ID, agent.Name, nil
 	}
 	return hashedID(wanted), wanted, nil
 }

@@ -52,7 +52,7 @@ type FileStore interface {
 // Agent is what a session needs of its agent; *agentclient.Client implements it.
 type Agent interface {
 	Processes(ctx context.Context) ([]agentclient.Process, error)
-	Upload(ctx context.Context, name string, sizeBytes int64, open func() (io.ReadCloser, error)) (string, error)
+	Upload(ctx context.Context, file agentclient.File) (name string, err error)
 	Start(ctx context.Context, r agentclient.StartRequest) (agentclient.StartResult, error)
 	FindStart(ctx context.Context, id string) (agentclient.Start, error)
 	Stop(ctx context.Context, sessionID, startID string) (agentclient.StopResult, error)
@@ -91,10 +91,15 @@ func NewSessions(sessions SessionRepository, files FileStore, agents AgentCaller
 
 // Create stores a file of at most maxBytes, creates a session for it and sends the file
 // to the agent. If the agent cannot be reached, the session exists anyway: pending says
-// why the agent does not have the file yet, and Start sends it.
-func (s *Sessions) Create(ctx context.Context, fileName string, content io.Reader, maxBytes int64) (session *models.Session, pending, err error) {
+// why the agent does not have the file yet, and Start sends it. agent is the ID or the name
+// of the agent, "" for this backend's own.
+func (s *Sessions) Create(ctx context.Context, agent, fileName string, content io.Reader, maxBytes int64) (session *models.Session, pending, err error) {
 	if len(fileName) > maxFileNameLen {
 		return nil, nil, models.Errorf(models.CodeInvalid, "the file's name is %d bytes long; at most %d are taken", len(fileName), maxFileNameLen)
+	}
+	agentID, err := s.agents.Choose(ctx, agent)
+	if err != nil {
+		return nil, nil, err
 	}
 	upload, err := s.files.Receive(content, maxBytes)
 	if err != nil {
@@ -104,13 +109,14 @@ func (s *Sessions) Create(ctx context.Context, fileName string, content io.Reade
 	if err := upload.Send(ctx); err != nil {
 		return nil, nil, err
 	}
-	session = &models.Session{FileName: storedName(fileName), FileSHA256: &upload.File.SHA256, FileSizeBytes: upload.File.SizeBytes}
+	session = &models.Session{AgentID: &agentID, FileName: storedName(fileName), FileSHA256: &upload.File.SHA256, FileSizeBytes: upload.File.SizeBytes}
 	return s.store(ctx, session, upload.Place)
 }
 
 // Copy creates another session of the same target file, because a session is started
-// once. It returns the same as Create, and conflict if the session has no file.
-func (s *Sessions) Copy(ctx context.Context, id string) (session *models.Session, pending, err error) {
+// once. It is for the same agent, or for another one. It returns the same as Create, and
+// conflict if the session has no file.
+func (s *Sessions) Copy(ctx context.Context, id, agent string) (session *models.Session, pending, err error) {
 	from, err := s.sessions.Get(ctx, id)
 	if err != nil {
 		return nil, nil, err
@@ -118,7 +124,14 @@ func (s *Sessions) Copy(ctx context.Context, id string) (session *models.Session
 	if from.FileSHA256 == nil {
 		return nil, nil, models.Errorf(models.CodeConflict, "session %s has no file", id)
 	}
-	session = &models.Session{FileName: from.FileName, FileSHA256: from.FileSHA256, FileSizeBytes: from.FileSizeBytes, Name: from.Name, Tags: from.Tags}
+	if agent == "" && from.AgentID != nil {
+		agent = *from.AgentID
+	}
+	agentID, err := s.agents.Choose(ctx, agent)
+	if err != nil {
+		return nil, nil, err
+	}
+	session = &models.Session{AgentID: &agentID, FileName: from.FileName, FileSHA256: from.FileSHA256, FileSizeBytes: from.FileSizeBytes, Name: from.Name, Tags: from.Tags}
 	return s.store(ctx, session, func(ctx context.Context) error {
 		content, err := s.files.Open(ctx, *from.FileSHA256)
 		if err != nil {
@@ -135,9 +148,8 @@ func (s *Sessions) store(ctx context.Context, session *models.Session, place fun
 	if err != nil {
 		return nil, nil, err
 	}
-	agentID := s.agents.Own()
 	actor := models.ActorOf(ctx)
-	session.ID, session.AgentID, session.CreatedByKey, session.CreatedBy = id.String(), &agentID, actor.KeyID, actor.Name
+	session.ID, session.CreatedByKey, session.CreatedBy = id.String(), actor.KeyID, actor.Name
 	file := &models.TargetFile{SHA256: *session.FileSHA256, SizeBytes: session.FileSizeBytes}
 	ctx = context.WithoutCancel(ctx) // the file is here: finish the work even if the client disconnects
 	if err := s.sessions.Create(ctx, session, file, func() error { return place(ctx) }); err != nil {
@@ -169,7 +181,10 @@ func (s *Sessions) deliver(ctx context.Context, session *models.Session) (*model
 		return nil, err
 	}
 	sha := *session.FileSHA256
-	name, err := agent.Upload(ctx, uploadName(session.FileName, sha), session.FileSizeBytes, func() (io.ReadCloser, error) { return s.files.Open(ctx, sha) })
+	name, err := agent.Upload(ctx, agentclient.File{
+		Name: uploadName(session.FileName, sha), SHA256: sha, SizeBytes: session.FileSizeBytes,
+		Open: func() (io.ReadCloser, error) { return s.files.Open(ctx, sha) },
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -179,13 +194,22 @@ func (s *Sessions) deliver(ctx context.Context, session *models.Session) (*model
 	})
 }
 
-// ListProcesses returns the processes on the machine of the session's agent.
-func (s *Sessions) ListProcesses(ctx context.Context, sessionID string) ([]agentclient.Process, error) {
+// ListProcesses returns the processes on the machine of the session's agent, or of another
+// one that is chosen by its ID or name.
+func (s *Sessions) ListProcesses(ctx context.Context, sessionID, chosen string) ([]agentclient.Process, error) {
 	session, err := s.sessions.Get(ctx, sessionID)
 	if err != nil {
 		return nil, err
 	}
-	agent, err := s.agents.For(ctx, session.AgentID)
+	agentID := session.AgentID
+	if chosen != "" {
+		id, err := s.agents.Choose(ctx, chosen)
+		if err != nil {
+			return nil, err
+		}
+		agentID = &id
+	}
+	agent, err := s.agents.For(ctx, agentID)
 	if err != nil {
 		return nil, err
 	}

@@ -25,10 +25,10 @@ const (
 )
 
 // Start accepts a start and returns the session in the state starting. Run carries on
-// the start. If the session is starting or active with the same parameters, Start
+// the start. agent is the ID or the name of the agent; "" stands for the session's. If the session is starting or active with the same parameters, Start
 // returns it unchanged. It returns conflict if the parameters differ, or if the session
 // has ended or may have run.
-func (s *Sessions) Start(ctx context.Context, id string, what models.Monitoring) (*models.Session, error) {
+func (s *Sessions) Start(ctx context.Context, id, agent string, what models.Monitoring) (*models.Session, error) {
 	if err := checkMonitoring(&what); err != nil {
 		return nil, err
 	}
@@ -39,13 +39,17 @@ func (s *Sessions) Start(ctx context.Context, id string, what models.Monitoring)
 	if err != nil {
 		return nil, err
 	}
-	own, now := s.agents.Own(), s.clock.now()
+	chosen, err := s.agents.Choose(ctx, agent)
+	if err != nil {
+		return nil, err
+	}
+	now := s.clock.now()
 	session, err := s.sessions.Update(ctx, id, func(session *models.Session) error {
 		switch state := session.State(); {
 		case session.FileSHA256 == nil:
 			return models.Errorf(models.CodeConflict, "session %s has no file to monitor: it only keeps events that belong to no other session", id)
 		case state == models.StateActive || state == models.StateStarting:
-			if !session.Monitors(what) {
+			if !session.Monitors(what) || agent != "" && *session.AgentID != chosen {
 				return models.Errorf(models.CodeConflict, "session %s is %s already, with other parameters: stop it first", id, state)
 			}
 			return nil
@@ -55,8 +59,8 @@ func (s *Sessions) Start(ctx context.Context, id string, what models.Monitoring)
 		session.StartID, session.StartRequested, session.StartingSince = startID.String(), &now, nil
 		session.StartError, session.StopPending = models.StartError{}, false
 		session.Mode, session.ChosenPIDs, session.EntryPoint, session.Arguments, session.StartLimits, session.Selection = what.Mode, what.PIDs, what.EntryPoint, what.Arguments, what.Limits, what.Selection
-		if session.AgentID == nil { // it was imported
-			session.AgentID = &own
+		if session.AgentID == nil || agent != "" && *session.AgentID != chosen { // without an agent, it was imported
+			session.AgentID, session.AgentFileName = &chosen, "" // the agent does not have the file
 		}
 		return nil
 	})

@@ -77,8 +77,11 @@ type InFlight struct {
 
 type service struct{ Options }
 
-// New returns the handler of all routes.
-func New(options Options) http.Handler {
+// New returns the handler of all routes, behind the guard.
+func New(options Options) http.Handler { return options.Guard.wrap(Routes(options)) }
+
+// Routes returns the handler of all routes without the guard.
+func Routes(options Options) http.Handler {
 	s := service{options}
 	mux := http.NewServeMux()
 	handle := func(pattern string, limit time.Duration, h func(http.ResponseWriter, *http.Request) error) {
@@ -103,7 +106,7 @@ func New(options Options) http.Handler {
 	for _, path := range []string{"/health", "/api/health"} {
 		handle("GET "+path, requestTime, s.health)
 	}
-	return s.Guard.wrap(plainErrors(mux))
+	return plainErrors(mux)
 }
 
 // failure is an error that the client receives.

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package config reads the agent's settings from its command line and its environment. A
 // flag overrides the variable. Load reports all faults at once.
 package config
@@ -17,7 +19,10 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
+	"ospulse/agent/internal/enroll"
 	"ospulse/agent/internal/pin"
 	"ospulse/agent/internal/selection"
 )
@@ -30,11 +35,14 @@ type Config struct {
 	APIKey       string
 	AllowedHosts []string
 
+	Name       string // of the agent; "" for the machine's
 	Backend    *url.URL
 	BackendKey string
 	// BackendPin is the SHA-256 of the only certificate that the backend may have; nil for
 	// any that the machine trusts.
 	BackendPin []byte
+	// FetchWork makes the agent ask the backend for its work. It listens nowhere then.
+	FetchWork bool
 
 	DataDir     string
 	MaxUploadMB int
@@ -78,12 +86,14 @@ func settings(c *Config, getenv func(string) string) []setting {
 		{"backend", "BACKEND_URL", "http://localhost:3003", "`URL` of the backend that receives the events", c.setBackend},
 		{"backend-key", "BACKEND_API_KEY", "", "the `key` that the backend requires; prefer the variable, which other users cannot see", text(&c.BackendKey)},
 		{"backend-fingerprint", "BACKEND_FINGERPRINT", "", "the `SHA-256` of the backend's certificate, which replaces the check of its authority and name; the backend's log shows it", c.setPin},
+		{"fetch-work", "FETCH_WORK", "false", "ask the backend for work and open no port, instead of waiting for calls of the backend; needs --backend-key; default true for an enrolled agent", boolean(&c.FetchWork)},
+		{"name", "AGENT_NAME", "", "the `name` of this agent in the dashboard; default the machine's name", c.setName},
 		{"host", "HOST", "127.0.0.1", "the `address` to listen on", c.setHost},
 		{"port", "PORT", "7000", "the `port` to listen on; 0: any free port", integer(&c.Port, 0, 65535)},
 		{"key", "AGENT_API_KEY", "", "the `key` that callers must send; prefer the variable, which other users cannot see", c.setKey},
 		{"allow-remote", "ALLOW_REMOTE", "false", "allow other machines to connect without a key: anyone who can reach the agent can run files here", boolean(&c.AllowRemote)},
 		{"allowed-hosts", "ALLOWED_HOSTS", "", "further host `names` of the agent that callers may use, separated by commas", c.setHosts},
-		{"data", "DATA_DIR", dataDir(getenv), "the `folder` for uploaded files and unsent events", text(&c.DataDir)},
+		{"data", "DATA_DIR", DataDir(getenv), "the `folder` for uploaded files and unsent events", text(&c.DataDir)},
 		{"max-upload", "MAX_UPLOAD_MB", "100", "size limit of an uploaded file, in `MB`", integer(&c.MaxUploadMB, 1, 10000)},
 		{"spool", "SPOOL_MB", "512", "how many `MB` of events to keep on disk while the backend is unreachable", integer(&c.SpoolMB, 1, 1<<20)},
 		{"content", "CONTENT_BYTES", "256", "how many `bytes` to keep of the data that a call reads or writes", integer(&c.ContentBytes, 0, 16384)},
@@ -108,9 +118,9 @@ func settings(c *Config, getenv func(string) string) []setting {
 	}
 }
 
-// dataDir returns the default data folder: the one that systemd sets, or else the usual one
+// DataDir returns the default data folder: the one that systemd sets, or else the usual one
 // for root or for the user.
-func dataDir(getenv func(string) string) string {
+func DataDir(getenv func(string) string) string {
 	if folder := getenv("STATE_DIRECTORY"); folder != "" {
 		first, _, _ := strings.Cut(folder, ":")
 		return first
@@ -159,9 +169,16 @@ func Load(args []string, getenv func(string) string) (Config, error) {
 		return c, fmt.Errorf("there is no command %q; see --help", flags.Arg(0))
 	}
 	var faults []error
+	enrolled, err := enrolledValues(given, getenv)
+	if err != nil {
+		faults = append(faults, err)
+	}
 	for i := range all {
 		s := &all[i]
 		value, where := s.value, "the default of --"+s.flag
+		if fromFile := enrolled[s.flag]; fromFile != "" {
+			value, where = fromFile, "the enrollment of this agent"
+		}
 		if fromEnv := getenv(s.variable); fromEnv != "" {
 			value, where = fromEnv, s.variable
 		}
@@ -172,16 +189,36 @@ func Load(args []string, getenv func(string) string) (Config, error) {
 			faults = append(faults, fmt.Errorf("%s: %w", where, err))
 		}
 	}
-	if !c.AllowRemote && c.APIKey == "" && c.Host != "" && !isLoopback(c.Host) {
+	if c.FetchWork && c.BackendKey == "" {
+		faults = append(faults, errors.New("--fetch-work needs the agent's key (BACKEND_API_KEY), or ospulse-agent enroll"))
+	}
+	if !c.FetchWork && !c.AllowRemote && c.APIKey == "" && c.Host != "" && !isLoopback(c.Host) {
 		faults = append(faults, fmt.Errorf("--host %s: others could reach the agent and run files on this machine: set AGENT_API_KEY, or --allow-remote to allow that", c.Host))
 	}
 	if c.BackendPin != nil && c.Backend != nil && c.Backend.Scheme != "https" {
 		faults = append(faults, fmt.Errorf("--backend %s: --backend-fingerprint needs https", c.Backend))
 	}
-	if c.APIKey == "" && c.SpawnNetwork == "host" {
+	if !c.FetchWork && c.APIKey == "" && c.SpawnNetwork == "host" {
 		faults = append(faults, errors.New("--spawn-network host: a sample could control this agent: set the same AGENT_API_KEY for the agent and the backend"))
 	}
 	return c, errors.Join(faults...)
+}
+
+// enrolledValues returns the values of settings in the enrollment of the agent, by flag. It
+// does not count if the backend is set in another way, so that its key is sent to no other
+// backend.
+func enrolledValues(given map[string]string, getenv func(string) string) (map[string]string, error) {
+	folder := cmp.Or(given["data"], getenv("DATA_DIR"), DataDir(getenv))
+	if given["backend"] != "" || getenv("BACKEND_URL") != "" {
+		return nil, nil
+	}
+	e, err := enroll.Read(folder)
+	if e == nil {
+		return nil, err
+	}
+	return map[string]string{
+		"backend": e.Backend, "backend-fingerprint": e.Fingerprint, "backend-key": e.Key, "name": e.Name, "fetch-work": "true",
+	}, nil
 }
 
 // Addr returns the address to listen on.
@@ -194,6 +231,7 @@ func Help(w io.Writer, getenv func(string) string) error {
 
 Usage:
   ospulse-agent [--backend URL] [flags]        run the agent
+  ospulse-agent enroll URL TOKEN               make this agent a backend's; see enroll --help
   ospulse-agent --check                        print what this machine supports
   ospulse-agent trace [flags] -- ls -l         run a command and print its events
   ospulse-agent --help | --version
@@ -240,6 +278,14 @@ func (c *Config) setBackend(value string) error {
 	}
 	u.Path = strings.TrimRight(u.Path, "/")
 	c.Backend = u
+	return nil
+}
+
+func (c *Config) setName(value string) error {
+	if len(value) > 200 || !utf8.ValidString(value) || strings.ContainsFunc(value, unicode.IsControl) {
+		return errors.New("must be at most 200 bytes of text without control characters")
+	}
+	c.Name = value
 	return nil
 }
 

@@ -1,7 +1,11 @@
+//go:build linux
+
 package config
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +18,34 @@ func TestLoad(t *testing.T) {
 	c, err := Load([]string{"--port=7002", "--data", "/d"}, func(name string) string { return env[name] })
 	if err != nil || c.Addr() != "127.0.0.1:7002" || c.SpawnTimeout != 30*time.Second || c.Backend.String() != "https://b.example/x" || c.TLS || c.Packets || c.DataDir != "/d" || c.MaxUploadMB != 100 || c.SpawnNetwork != "none" {
 		t.Errorf("%+v, %v", c, err)
+	}
+}
+
+// TestEnrolled checks that an enrolled agent finds its backend, and that its key goes to no
+// other one.
+func TestEnrolled(t *testing.T) {
+	folder := t.TempDir()
+	enrollment := `{"backend":"https://192.0.2.1:3003","fingerprint":"` + strings.Repeat("ab", 32) + `","name":"lab","key":"osp_key"}`
+	if err := os.WriteFile(filepath.Join(folder, "enrollment.json"), []byte(enrollment), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env := map[string]string{"DATA_DIR": folder, "HOST": "0.0.0.0", "SPAWN_NETWORK": "host"} // safe, because it does not listen
+	getenv := func(name string) string { return env[name] }
+	c, err := Load(nil, getenv)
+	if err != nil || c.Backend.String() != "https://192.0.2.1:3003" || c.BackendKey != "osp_key" || len(c.BackendPin) != 32 || c.Name != "lab" || !c.FetchWork {
+		t.Errorf("%+v, %v", c, err)
+	}
+	if c, err := Load([]string{"--backend", "http://localhost:1", "--host", "127.0.0.1", "--spawn-network", "none"}, getenv); err != nil || c.BackendKey != "" || c.FetchWork || c.Name != "" {
+		t.Errorf("with another backend: %+v, %v", c, err)
+	}
+	if _, err := Load([]string{"--data", t.TempDir(), "--fetch-work"}, getenv); err == nil || !strings.Contains(err.Error(), "--fetch-work needs the agent's key") {
+		t.Errorf("without a key: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(folder, "enrollment.json"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(nil, getenv); err == nil || !strings.Contains(err.Error(), "enroll the agent again") {
+		t.Errorf("with a damaged enrollment: %v", err)
 	}
 }
 

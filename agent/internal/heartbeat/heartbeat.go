@@ -34,7 +34,8 @@ const (
 // Report is the content of a heartbeat.
 type Report struct {
 	Name         string        `json:"name"` // of the machine
-	URL          string        `json:"url"`  // at which the agent listens
+	URL          string        `json:"url"`  // at which the agent listens; "" if it fetches its work
+	FetchesWork  bool          `json:"fetches_work,omitempty"`
 	Version      string        `json:"version"`
 	Platform     string        `json:"platform"`
 	Arch         string        `json:"arch"`

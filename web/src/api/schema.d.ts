@@ -899,6 +899,107 @@ export interface paths {
          */
         get: operations["listAgents"];
         put?: never;
+        /**
+         * Add an agent
+         * @description The answer has a command to run on the monitored machine. Its token works once,
+         *     within an hour, and gives the agent a key. The agent then fetches its work. An agent
+         *     with this ID or name keeps its sessions and keys. Before the first key exists, this
+         *     is a 409.
+         */
+        post: operations["addAgent"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/agents/enroll": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Exchange a token for the key of an agent
+         * @description The token is the one of `POST /api/agents`. It works once, within an hour.
+         */
+        post: operations["enrollAgent"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/agents/work": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Fetch the next request for the agent
+         * @description For agents that the backend does not call. Needs the key of an agent. Each request is
+         *     given out once, only while the backend waits for the answer. The agent carries it out
+         *     as if the backend had called it, and answers with `POST /api/agents/work/{workId}`.
+         */
+        get: operations["fetchWork"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/agents/work/{workId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The ID of the request.
+                 * @example k3m7q2x9ab4ck3m7q2x9ab4c22
+                 */
+                workId: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Answer a request
+         * @description The body is the body of the answer.
+         */
+        post: operations["answerWork"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/agents/work/{workId}/file": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The ID of the request.
+                 * @example k3m7q2x9ab4ck3m7q2x9ab4c22
+                 */
+                workId: string;
+            };
+            cookie?: never;
+        };
+        /**
+         * Download the target file of a request
+         * @description Only the agent that has fetched the request gets it.
+         */
+        get: operations["downloadWorkFile"];
+        put?: never;
         post?: never;
         delete?: never;
         options?: never;
@@ -2872,19 +2973,79 @@ export interface components {
             /** @description All agents. */
             agents: components["schemas"]["ListedAgent"][];
         };
+        /**
+         * @description An agent to add.
+         * @example {
+         *       "name": "windows-7-vm"
+         *     }
+         */
+        NewAgent: {
+            /** @description What people call the monitored machine. */
+            name: string;
+        };
+        /** @description A new agent, and how to enroll it. */
+        AddedAgent: {
+            /** @description The agent's ID. */
+            id: string;
+            /** @description The agent's name. */
+            name: string;
+            /** @description Gives the agent its key, once. */
+            token: string;
+            /** @description The command for the monitored machine. */
+            command: string;
+            /** @description When the token ends. */
+            expires_at: components["schemas"]["Time"];
+        };
+        /** @description The token of a new agent. */
+        EnrollmentToken: {
+            /** @description The token. */
+            token: string;
+        };
+        /** @description A new agent's key. */
+        EnrolledAgent: {
+            /** @description The key of the agent. */
+            key: string;
+            /** @description The agent's ID. */
+            agent_id: string;
+            /** @description The agent's name. */
+            name: string;
+        };
+        /** @description The next request for an agent. */
+        FetchedWork: {
+            /** @description The request; null if there is none. */
+            work: components["schemas"]["Work"] | null;
+        };
+        /** @description A request to an agent. */
+        Work: {
+            /** @description The ID of the request. */
+            id: string;
+            /** @description The method of HTTP. */
+            method: string;
+            /**
+             * @description The route of the agent.
+             * @example /api/start-monitor
+             */
+            path: string;
+            /** @description The value of the header `X-OSPulse-Start`; empty for none. */
+            start_id: string;
+            /** @description The body of the request. */
+            body: Record<string, never> | null;
+            /** @description Whether a file belongs to the request. `body.fileName` is its name. */
+            has_file: boolean;
+        };
         /** @description An agent and its last heartbeat. If it sends no heartbeats, texts and lists are empty. */
         ListedAgent: {
             /** @description The agent's ID. The first agent that an operator configured has the ID `default`. */
             id: string;
             /** @description The agent's name. */
             name: string;
-            /** @description For an agent that an operator configured, the result of the last health check. Any other agent is down after 30 seconds without a heartbeat. */
+            /** @description For an agent that an operator configured, the result of the last health check. Any other agent is down after 30 seconds without a heartbeat, and unknown before the first one. */
             status: components["schemas"]["AgentStatus"];
             /** @description Why the agent is down; else empty. */
             last_error: string;
             /** @description When the agent last answered or sent a heartbeat. */
             last_seen_at: components["schemas"]["Time"] | null;
-            /** @description The URL where the agent listens. */
+            /** @description The URL where the agent listens; empty if it listens nowhere. */
             url: string;
             /** @description When the last heartbeat arrived. */
             heartbeat_at: components["schemas"]["Time"] | null;
@@ -2913,6 +3074,10 @@ export interface components {
             sessions: string[];
             /** @description The fate of the agent's events. */
             delivery: components["schemas"]["AgentDelivery"];
+            /** @description Whether the agent asks the backend for its work, so that the backend does not call it. */
+            fetches_work: boolean;
+            /** @description Whether the backend can start and stop sessions at the agent: it fetches its work, or an operator configured its URL. */
+            is_startable: boolean;
         };
         /** @description Something that an agent may be able to do on its machine. */
         Capability: {
@@ -2987,10 +3152,10 @@ export interface components {
              */
             name: string;
             /**
-             * @description The URL where the agent listens.
+             * @description The URL where the agent listens. Only an agent that fetches its work may omit it.
              * @example http://192.0.2.7:7000
              */
-            url: string;
+            url?: string;
             /** @description The version of the agent. */
             version?: string;
             /** @description The agent's operating system. */
@@ -3007,6 +3172,8 @@ export interface components {
             sessions?: string[] | null;
             /** @description The fate of the agent's events. */
             delivery?: components["schemas"]["AgentDelivery"];
+            /** @description Whether the agent asks for its work with `GET /api/agents/work`. Needs the key of an agent. */
+            fetches_work?: boolean;
             /** @description A value for this heartbeat only. The backend computes `backend.proof` of its answer with it. */
             nonce?: string;
         } & {
@@ -4309,6 +4476,13 @@ export interface components {
             /** @description The session's ID. */
             sessionId: string;
         };
+        /** @description Which processes to list. */
+        ProcessListRequest: {
+            /** @description The session's ID. */
+            sessionId: string;
+            /** @description The ID or name of the agent. Without it, the session's. */
+            agent?: string;
+        };
         /**
          * @description A request to start monitoring.
          * @example {
@@ -4326,6 +4500,8 @@ export interface components {
             mode: components["schemas"]["Mode"];
             /** @description For mode 2: the pids. */
             processes?: number[] | null;
+            /** @description The ID or name of the agent. Without it, the session's. */
+            agent?: string;
             /** @description For mode 3. For an archive: the path of the file to run, as a refusal lists it; without it, the archive must contain exactly one file that can be run. For a text file: its own name. The agent then runs it by its content if the name does not say what it is. Only for agents that support it, such as OS-Pulse's for Linux. */
             entryPoint?: string;
             /** @description For mode 3: the arguments of the program, at most 128 KB together. Only for agents that support it. */
@@ -5763,7 +5939,10 @@ export interface operations {
     };
     copySession: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description The ID or name of an agent that is startable (`GET /api/agents`). Without it: for an upload the backend's own agent, for a copy the session's agent. */
+                agent?: string;
+            };
             header?: never;
             path: {
                 /**
@@ -5786,6 +5965,7 @@ export interface operations {
                     "application/json": components["schemas"]["CreatedSession"];
                 };
             };
+            400: components["responses"]["Invalid"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
@@ -6540,7 +6720,10 @@ export interface operations {
     };
     createSession: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description The ID or name of an agent that is startable (`GET /api/agents`). Without it: for an upload the backend's own agent, for a copy the session's agent. */
+                agent?: string;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -6548,6 +6731,8 @@ export interface operations {
         requestBody: {
             content: {
                 "multipart/form-data": {
+                    /** @description The ID or name of the agent, instead of the parameter. Must be before the file. */
+                    agent?: string;
                     /**
                      * Format: binary
                      * @description The target file, of at most `MAX_UPLOAD_MB`, with a file name of at most 4096 bytes.
@@ -6627,7 +6812,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["SessionReference"];
+                "application/json": components["schemas"]["ProcessListRequest"];
             };
         };
         responses: {
@@ -6782,6 +6967,180 @@ export interface operations {
             };
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
+            429: components["responses"]["Overloaded"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    addAgent: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewAgent"];
+            };
+        };
+        responses: {
+            /** @description The agent. Only this answer has the token. */
+            201: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AddedAgent"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMedia"];
+            429: components["responses"]["Overloaded"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    enrollAgent: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EnrollmentToken"];
+            };
+        };
+        responses: {
+            /** @description The key. Only this answer has it. */
+            201: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EnrolledAgent"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMedia"];
+            429: components["responses"]["Overloaded"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    fetchWork: {
+        parameters: {
+            query?: {
+                /** @description How many seconds to wait for a request. */
+                wait?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A request, or null if there was none in this time. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FetchedWork"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            429: components["responses"]["Overloaded"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    answerWork: {
+        parameters: {
+            query?: {
+                /** @description The status of the answer. */
+                status?: number;
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description The ID of the request.
+                 * @example k3m7q2x9ab4ck3m7q2x9ab4c22
+                 */
+                workId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": unknown;
+            };
+        };
+        responses: {
+            /** @description The backend has the answer. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Liveness"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMedia"];
+            429: components["responses"]["Overloaded"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    downloadWorkFile: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The ID of the request.
+                 * @example k3m7q2x9ab4ck3m7q2x9ab4c22
+                 */
+                workId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The file. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": string;
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
             429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
