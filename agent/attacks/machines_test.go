@@ -38,7 +38,9 @@ func TestTwoMachinesAsRoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	machine, agent := secondMachine(t), filepath.Join(folder, "ospulse-agent")
-	settings := []string{"HOST=" + analysis, "TLS=self-signed", "DATA_DIR=" + t.TempDir(), "AGENT_POLL_INTERVAL=1s", "COMMIT_TIMEOUT=10m", "LOG_FORMAT=json"}
+	settings := []string{"HOST=" + analysis, "TLS=self-signed", "DATA_DIR=" + t.TempDir(), "AGENT_POLL_INTERVAL=1s", "COMMIT_TIMEOUT=10m", "LOG_FORMAT=json",
+		"AGENT_SERVICE_URL=http://127.0.0.1:1", // not the agent of another test, which may be at the default port
+	}
 	backend := filepath.Join(folder, "ospulse-backend")
 	admin := output(t, settings, backend, "keys", "create", "--role", "admin")
 	launch(t, &syncBuffer{}, settings, backend)

@@ -76,7 +76,7 @@ func requestID(c *echo.Context) string {
 
 // idlePaths are the routes that programs request again and again while nothing happens:
 // heartbeats of agents, and the probes of supervisors, proxies and dashboards.
-var idlePaths = []string{"/healthz", "/readyz", "/metrics", "/api/health", "/api/events/health", "/api/agents/heartbeat", "/api/agents/work"}
+var idlePaths = []string{"/api/agents", "/healthz", "/readyz", "/metrics", "/api/health", "/api/events/health", "/api/agents/heartbeat", "/api/agents/work"}
 
 // logRequests logs one line per request, without data of the body. The level is debug for
 // idlePaths if they succeed, and info for all others. It writes the error answers

@@ -5,7 +5,9 @@ import {
   useInfiniteQuery,
   useQuery,
 } from "@tanstack/react-query";
+import { useMemo } from "react";
 import { ApiError, type AuditPage, api, call, type Level, type Session, type SessionDetail } from "./client";
+import type { components } from "./schema";
 
 /** Makes the query client of the page. It retries temporary errors and reports others at once. */
 export function newQueryClient(): QueryClient {
@@ -31,6 +33,7 @@ export const keys = {
   findings: ["findings"] as const,
   rules: ["rules"] as const,
   apiKeys: ["keys"] as const,
+  agents: ["agents"] as const,
   audit: (search: AuditSearch) => ["audit", search] as const,
   rule: (ruleId: string) => ["rules", ruleId] as const,
   session: (sessionId: string) => ["session", sessionId] as const,
@@ -163,22 +166,33 @@ export function useAudit(search: AuditSearch) {
   });
 }
 
+export type Agent = components["schemas"]["ListedAgent"];
+
 /** All agents. They send a heartbeat every few seconds. */
 export function useAgents() {
   return useQuery({
-    queryKey: ["agents"],
+    queryKey: keys.agents,
     queryFn: ({ signal }) => call(api.GET("/api/agents", { signal })),
     refetchInterval: 5000,
   });
 }
 
-/** What a start of the session's file may ask for: null if its agent reports nothing, undefined while it loads. */
-export function useStartOptions(sessionId: string) {
-  const { data: session } = useSession(sessionId);
+/** The agents for which sessions can be made, the backend's own first. Empty while they load. */
+export function useStartableAgents(): Agent[] {
+  const { data } = useAgents();
+  return useMemo(
+    () =>
+      (data?.agents ?? [])
+        .filter((agent) => agent.is_startable)
+        .sort((a, b) => Number(b.id === "default") - Number(a.id === "default")),
+    [data],
+  );
+}
+
+/** What a start at the agent may ask for: null if the agent reports nothing, undefined while it loads. */
+export function useStartOptions(agentId: string) {
   const { data: agents } = useAgents();
-  if (!session || !agents) return undefined;
-  const id = session.agent?.id ?? "default";
-  return agents.agents.find((agent) => agent.id === id)?.start_options ?? null;
+  return agents && (agents.agents.find((agent) => agent.id === agentId)?.start_options ?? null);
 }
 
 /** Whether events may come. They may come to the session unassigned at any time. */

@@ -11,9 +11,9 @@ interface Options {
   signal: AbortSignal;
 }
 
-/** Uploads a target file. The backend makes a session for it. */
-export function uploadTarget(file: File, options: Options): Promise<CreatedSession> {
-  return send("/api/create-session", file, options);
+/** Uploads a target file. The backend makes a session for it and an agent; "" for its own agent. */
+export function uploadTarget(file: File, agent: string, options: Options): Promise<CreatedSession> {
+  return send(`/api/create-session${agent && `?agent=${encodeURIComponent(agent)}`}`, file, options);
 }
 
 /** Imports a bundle. A copy gets a new session ID. */

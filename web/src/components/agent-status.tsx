@@ -1,14 +1,17 @@
-import { CircleAlert } from "lucide-react";
-import { useAgents } from "@/api/queries";
-import type { components } from "@/api/schema";
+import { CircleAlert, Plus } from "lucide-react";
+import { useState } from "react";
+import { type Agent, useAgents, useStartableAgents } from "@/api/queries";
 import { useConnection } from "@/hooks/connection";
+import { focusIds } from "@/hooks/focus";
 import { useNow } from "@/hooks/now";
 import { useSettings } from "@/hooks/settings";
 import { formatAgo, formatDateTime, type Zone } from "@/lib/time";
+import { AddAgent } from "./agents/add-agent";
+import { ForRole } from "./for-role";
 import { SafeText } from "./safe-text";
+import { Button } from "./ui/button";
 import { Panel } from "./ui/panel";
 
-type Agent = components["schemas"]["ListedAgent"];
 type Status = Agent["status"];
 
 const words: Record<Status, string> = {
@@ -18,28 +21,53 @@ const words: Record<Status, string> = {
 };
 const dots: Record<Status, string> = { up: "bg-good", down: "bg-bad", unknown: "bg-line-strong" };
 
-/** Whether the backend's agent is reachable. A click lists all agents and their limits. */
+/** Whether agents are reachable. A click lists all of them and their limits. */
 export function AgentStatus() {
   const { health, lostSince } = useConnection();
+  const agents = useStartableAgents();
+  const [isOpen, setIsOpen] = useState(false);
+  const [isAdding, setIsAdding] = useState(false);
   const agent = health?.agent;
   if (!agent || lostSince !== undefined) return null;
+  const up = agents.filter((one) => one.status === "up").length;
+  const many = agents.length > 1;
   return (
-    <Panel
-      label="Agents"
-      align="end"
-      className="w-96"
-      trigger={
-        <button
-          type="button"
-          className="flex h-7 items-center gap-1.5 rounded px-2 text-xs text-muted hover:bg-hover"
-        >
-          <Dot status={agent.status} />
-          {words[agent.status]}
-        </button>
-      }
-    >
-      <Agents fallback={agent} />
-    </Panel>
+    <>
+      <Panel
+        label="Agents"
+        align="end"
+        className="w-96"
+        open={isOpen}
+        onOpenChange={setIsOpen}
+        trigger={
+          <button
+            id={focusIds.agents}
+            type="button"
+            className="flex h-7 items-center gap-1.5 rounded px-2 text-xs text-muted hover:bg-hover"
+          >
+            <Dot status={many ? (up > 0 ? "up" : "down") : agent.status} />
+            {many ? `${up} of ${agents.length} agents online` : words[agent.status]}
+          </button>
+        }
+      >
+        <Agents fallback={agent} />
+        <ForRole least="admin">
+          <p className="border-t border-line p-2">
+            <Button
+              look="ghost"
+              size="small"
+              onClick={() => {
+                setIsOpen(false);
+                setIsAdding(true);
+              }}
+            >
+              <Plus size={14} aria-hidden /> Add agent
+            </Button>
+          </p>
+        </ForRole>
+      </Panel>
+      {isAdding && <AddAgent onClose={() => setIsAdding(false)} />}
+    </>
   );
 }
 
@@ -81,8 +109,8 @@ function AgentCard({ agent }: { agent: Agent }) {
       <p className="flex items-center gap-2">
         <Dot status={agent.status} />
         <SafeText text={agent.name} limit={80} className="font-medium" />
-        <span className="min-w-0 flex-1 truncate text-right font-mono text-2xs text-muted">
-          <SafeText text={agent.url} limit={200} />
+        <span className="min-w-0 flex-1 truncate text-right text-2xs text-muted">
+          {agent.fetches_work ? "fetches its work" : <SafeText text={agent.url} limit={200} />}
         </span>
       </p>
       <p className="mt-1 text-xs text-muted">

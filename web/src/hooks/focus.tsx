@@ -9,7 +9,13 @@ import {
 } from "react";
 
 /** The elements that get the focus when what had it is gone. */
-export const focusIds = { title: "session-title", view: "view", start: "start", upload: "upload" } as const;
+export const focusIds = {
+  title: "session-title",
+  view: "view",
+  start: "start",
+  upload: "upload",
+  agents: "agents",
+} as const;
 
 type Find = () => HTMLElement | null | undefined;
 

@@ -5,10 +5,12 @@ import type { Zone } from "@/lib/time";
 export interface Settings {
   theme: "system" | "light" | "dark";
   zone: Zone;
+  /** ID of the agent for uploads; "" for the backend's own. */
+  agent: string;
 }
 
 const key = "ospulse.settings";
-const defaults: Settings = { theme: "system", zone: "local" };
+const defaults: Settings = { theme: "system", zone: "local", agent: "" };
 const listeners = new Set<() => void>();
 let current = load();
 
@@ -17,6 +19,7 @@ function load(): Settings {
   return {
     theme: stored.theme === "light" || stored.theme === "dark" ? stored.theme : defaults.theme,
     zone: stored.zone === "utc" ? "utc" : defaults.zone,
+    agent: typeof stored.agent === "string" ? stored.agent : defaults.agent,
   };
 }
 

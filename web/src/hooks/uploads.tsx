@@ -2,7 +2,9 @@ import { useQueryClient } from "@tanstack/react-query";
 import { createContext, type ReactNode, useCallback, useContext, useMemo, useRef, useState } from "react";
 import { useLocation } from "wouter";
 import { ApiError, messageOf } from "@/api/client";
+import { useStartableAgents } from "@/api/queries";
 import { importBundle, uploadTarget } from "@/api/upload";
+import { useSettings } from "./settings";
 
 /** An upload that is running or has ended. */
 export interface Upload {
@@ -45,6 +47,8 @@ export function UploadProvider({ children }: { children: ReactNode }) {
   const lastID = useRef(0);
   const queries = useQueryClient();
   const [, navigate] = useLocation();
+  const { agent: wanted } = useSettings();
+  const agent = useStartableAgents().some(({ id }) => id === wanted) ? wanted : "";
 
   const dismiss = useCallback((id: number) => {
     running.current.get(id)?.abort();
@@ -62,7 +66,7 @@ export function UploadProvider({ children }: { children: ReactNode }) {
         try {
           const done =
             kind === "target"
-              ? await uploadTarget(file, options)
+              ? await uploadTarget(file, agent, options)
               : await importBundle(file, kind === "copy", options).then((session) => ({
                   sessionId: session.id,
                   sha256: session.file_sha256 ?? undefined,
@@ -111,7 +115,7 @@ export function UploadProvider({ children }: { children: ReactNode }) {
       // In sequence: parallel uploads would only share the bandwidth.
       void added.reduce((before, { id, file }) => before.then(() => one(id, file)), Promise.resolve());
     },
-    [queries, navigate, dismiss],
+    [queries, navigate, dismiss, agent],
   );
 
   const value = useMemo(() => ({ list, send, dismiss }), [list, send, dismiss]);

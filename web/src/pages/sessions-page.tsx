@@ -1,6 +1,7 @@
 import { FileUp, FolderOpen, Inbox, SearchX } from "lucide-react";
 import { useCallback, useState } from "react";
 import { type SessionSearch, useSessions } from "@/api/queries";
+import { AgentSelect } from "@/components/agents/agent-select";
 import { ForRole } from "@/components/for-role";
 import { Expirations } from "@/components/session-list/expirations";
 import { SearchBar } from "@/components/session-list/search-bar";
@@ -9,22 +10,29 @@ import { EmptyState, ErrorState, LoadingState } from "@/components/ui/state";
 import { FileButton } from "@/components/upload/file-button";
 import { byId, focusIds, useArrival } from "@/hooks/focus";
 import { useSessionsStream } from "@/hooks/sessions-stream";
+import { changeSettings, useSettings } from "@/hooks/settings";
 import { useUploads } from "@/hooks/uploads";
 
 export function SessionsPage() {
   const [search, setSearch] = useState<SessionSearch>({});
   const { send } = useUploads();
+  const { agent } = useSettings();
   useSessionsStream();
   return (
     <>
       <div className="flex flex-wrap items-center gap-2 border-b border-line bg-surface px-4 py-2">
         <h1 className="mr-2 text-base font-semibold max-sm:flex-1">Sessions</h1>
         {/* By keyboard, the actions come before the fields of the search. */}
-        <div className="flex gap-2 sm:order-last">
+        <div className="flex flex-wrap gap-2 sm:order-last">
           <ForRole least="analyst">
             <FileButton look="plain" accept=".zip" onFiles={(files) => send(files, "bundle")}>
               <FolderOpen size={15} aria-hidden /> Import
             </FileButton>
+            <AgentSelect
+              value={agent}
+              onChange={(id) => changeSettings({ agent: id })}
+              className="max-w-48"
+            />
             <FileButton id={focusIds.upload} look="primary" onFiles={(files) => send(files, "target")}>
               <FileUp size={15} aria-hidden /> Upload a file
             </FileButton>

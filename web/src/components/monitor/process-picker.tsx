@@ -14,16 +14,18 @@ const rowHeight = 28;
 
 interface Props {
   sessionId: string;
+  agentId: string;
   chosen: ReadonlySet<number>;
   onChange: (chosen: ReadonlySet<number>) => void;
 }
 
 /** Chooses among the processes of the agent's machine, as a tree if the agent reports parents. */
-export function ProcessPicker({ sessionId, chosen, onChange }: Props) {
+export function ProcessPicker({ sessionId, agentId, chosen, onChange }: Props) {
   const [search, setSearch] = useState("");
   const processes = useQuery({
-    queryKey: ["agent-processes"],
-    queryFn: ({ signal }) => call(api.POST("/api/list-processes", { body: { sessionId }, signal })),
+    queryKey: ["agent-processes", agentId],
+    queryFn: ({ signal }) =>
+      call(api.POST("/api/list-processes", { body: { sessionId, agent: agentId }, signal })),
     staleTime: 0,
   });
   const rows = useMemo(() => arrange(matching(processes.data ?? [], search)), [processes.data, search]);

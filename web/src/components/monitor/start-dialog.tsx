@@ -2,13 +2,13 @@ import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { Play, TriangleAlert } from "lucide-react";
 import { useRef, useState } from "react";
 import { ApiError, messageOf, type Session } from "@/api/client";
-import { keys, useStartOptions } from "@/api/queries";
+import { keys, useStartableAgents, useStartOptions } from "@/api/queries";
 import { startMonitoring } from "@/api/start";
+import { AgentSelect } from "@/components/agents/agent-select";
 import { SafeText } from "@/components/safe-text";
 import { Button } from "@/components/ui/button";
 import { Dialog } from "@/components/ui/dialog";
 import { Field, Input } from "@/components/ui/field";
-import { useConnection } from "@/hooks/connection";
 import { byId, focusIds } from "@/hooks/focus";
 import { splitWords } from "@/lib/words";
 import { LimitFields } from "./limit-fields";
@@ -39,10 +39,12 @@ export function StartDialog({ session, onClose }: { session: Session; onClose: (
   const [commandLine, setCommandLine] = useState("");
   const [entryPoint, setEntryPoint] = useState("");
   const [limits, setLimits] = useState<Draft>({});
-  const options = useStartOptions(session.id);
+  const [agentId, setAgentId] = useState(session.agent_id ?? "default");
+  const options = useStartOptions(agentId);
   const limited = options ? limitsOf(limits, options) : {};
   const words = splitWords(commandLine);
-  const { health } = useConnection();
+  const agents = useStartableAgents();
+  const agent = agents.find(({ id }) => id === agentId);
   const queries = useQueryClient();
   const hasStarted = useRef(false);
   const start = useMutation({
@@ -50,6 +52,7 @@ export function StartDialog({ session, onClose }: { session: Session; onClose: (
       startMonitoring({
         sessionId: session.id,
         mode,
+        ...(agentId !== session.agent_id && { agent: agentId }),
         ...(mode === 2 && { processes: [...pids] }),
         ...(mode === 3 && words && words.length > 0 && { arguments: words }),
         ...(mode === 3 && limited),
@@ -62,7 +65,6 @@ export function StartDialog({ session, onClose }: { session: Session; onClose: (
       onClose();
     },
   });
-  const agent = health?.agent;
   // The file may be an archive whose name does not say so, or a text file that must be named.
   const cannotRun = start.error instanceof ApiError && start.error.code === "cannot_run";
   return (
@@ -96,10 +98,26 @@ export function StartDialog({ session, onClose }: { session: Session; onClose: (
           <p className="flex gap-2 rounded-md bg-warn-soft px-3 py-2 text-warn">
             <TriangleAlert size={16} className="mt-0.5 shrink-0" aria-hidden />
             <span>
-              The agent at <SafeText text={agent.url} /> is offline{agent.error ? `: ${agent.error}` : ""}.
-              Start it on the machine to be watched, then try again.
+              The agent <SafeText text={agent.name} limit={80} /> is offline
+              {agent.last_error && (
+                <>
+                  : <SafeText text={agent.last_error} />
+                </>
+              )}
+              . Start it on the machine to be watched, then try again.
             </span>
           </p>
+        )}
+        {agents.length > 1 && (
+          <Field label="Agent" hint="The machine to be watched.">
+            <AgentSelect
+              value={agentId}
+              onChange={(id) => {
+                setAgentId(id);
+                setPIDs(new Set()); // the pids of another machine mean nothing
+              }}
+            />
+          </Field>
         )}
         <div role="radiogroup" aria-label="What to monitor" className="flex flex-col gap-2">
           {modes.map((choice) => (
@@ -159,7 +177,9 @@ export function StartDialog({ session, onClose }: { session: Session; onClose: (
           </Field>
         )}
         {mode === 3 && <LimitFields options={options} draft={limits} onChange={setLimits} />}
-        {mode === 2 && <ProcessPicker sessionId={session.id} chosen={pids} onChange={setPIDs} />}
+        {mode === 2 && (
+          <ProcessPicker sessionId={session.id} agentId={agentId} chosen={pids} onChange={setPIDs} />
+        )}
         {start.isError && (
           <p role="alert" className="break-words text-bad">
             {messageOf(start.error)}
