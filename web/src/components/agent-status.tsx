@@ -46,7 +46,13 @@ export function AgentStatus() {
             className="flex h-7 items-center gap-1.5 rounded px-2 text-xs text-muted hover:bg-hover"
           >
             <Dot status={many ? (up > 0 ? "up" : "down") : agent.status} />
-            {many ? `${up} of ${agents.length} agents online` : words[agent.status]}
+            {many ? (
+              <span className="whitespace-nowrap">
+                {up} of {agents.length} agents<span className="max-sm:sr-only"> online</span>
+              </span>
+            ) : (
+              words[agent.status]
+            )}
           </button>
         }
       >
@@ -118,7 +124,7 @@ function AgentCard({ agent }: { agent: Agent }) {
         {agent.last_seen_at && `${about.length > 0 ? ", " : ""}${seenText(agent, zone, now)}`}
       </p>
       {agent.last_error !== "" && (
-        <p className="mt-1 text-xs break-words text-bad">
+        <p className={`mt-1 text-xs break-words ${agent.status === "down" ? "text-bad" : "text-muted"}`}>
           <SafeText text={agent.last_error} />
         </p>
       )}

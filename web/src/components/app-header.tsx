@@ -27,7 +27,7 @@ export function AppHeader() {
   );
   return (
     <header className="flex h-11 max-sm:h-10 shrink-0 items-center gap-3 border-b border-line bg-surface px-3">
-      <Link href="/" className="flex items-center gap-2 rounded font-semibold">
+      <Link href="/" className="flex items-center gap-2 rounded font-semibold whitespace-nowrap">
         <Activity size={18} className="text-accent" aria-hidden />
         OS-Pulse
       </Link>

@@ -23,7 +23,7 @@ export function SessionsPage() {
       <div className="flex flex-wrap items-center gap-2 border-b border-line bg-surface px-4 py-2">
         <h1 className="mr-2 text-base font-semibold max-sm:flex-1">Sessions</h1>
         {/* By keyboard, the actions come before the fields of the search. */}
-        <div className="flex flex-wrap gap-2 sm:order-last">
+        <div className="flex gap-2 max-sm:w-full sm:order-last">
           <ForRole least="analyst">
             <FileButton look="plain" accept=".zip" onFiles={(files) => send(files, "bundle")}>
               <FolderOpen size={15} aria-hidden /> Import
@@ -31,7 +31,7 @@ export function SessionsPage() {
             <AgentSelect
               value={agent}
               onChange={(id) => changeSettings({ agent: id })}
-              className="max-w-48"
+              className="max-sm:min-w-0 max-sm:flex-1 sm:max-w-48"
             />
             <FileButton id={focusIds.upload} look="primary" onFiles={(files) => send(files, "target")}>
               <FileUp size={15} aria-hidden /> Upload a file

@@ -21,6 +21,7 @@ export function AddAgent({ onClose }: { onClose: () => void }) {
   if (add.data) {
     return (
       <Dialog
+        key="command" // a new dialog, which focuses its first button
         open
         onClose={onClose}
         focusAfter={afterwards}
