@@ -122,6 +122,21 @@ func (h *agentHandler) heartbeat(c *echo.Context) error {
 	}{id, int(service.HeartbeatInterval / time.Second), newIdentityView(h.identity.Tell(said.Nonce))})
 }
 
+// limitRequests refuses requests of a key that sends very many of them: a mad or hostile agent
+// must not take the database from the others.
+func limitRequests(quotas Quotas) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c *echo.Context) error {
+			if key := models.ActorOf(c.Request().Context()).KeyID; key != "" {
+				if err := quotas.TakeRequest(key, time.Now()); err != nil {
+					return err
+				}
+			}
+			return next(c)
+		}
+	}
+}
+
 // identityView is the JSON form of the backend's identity.
 type identityView struct {
 	BootID       string             `json:"boot_id"`

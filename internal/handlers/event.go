@@ -49,6 +49,7 @@ type EventService interface {
 // contract.
 type Quotas interface {
 	Take(sender string, events, bytes int, now time.Time) error
+	TakeRequest(sender string, now time.Time) error
 }
 
 // RefusalMeter counts events that were refused. *telemetry.Ingest implements it.

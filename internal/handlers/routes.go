@@ -128,12 +128,13 @@ func New(services Services, checks Checks, o Options) (*echo.Echo, error) {
 	e.GET("/api/agents", g.list)
 	e.POST("/api/agents", g.add)
 	e.POST("/api/agents/enroll", g.enroll)
-	e.POST("/api/agents/heartbeat", g.heartbeat)
+	calm := limitRequests(services.Quotas)
+	e.POST("/api/agents/heartbeat", g.heartbeat, calm)
 
 	b := &agentWorkHandler{services.Work, o.MaxBodyBytes}
-	e.GET("/api/agents/work", b.fetch)
-	e.POST("/api/agents/work/:workId", b.answer)
-	e.GET("/api/agents/work/:workId/file", b.file)
+	e.GET("/api/agents/work", b.fetch, calm)
+	e.POST("/api/agents/work/:workId", b.answer, calm)
+	e.GET("/api/agents/work/:workId/file", b.file, calm)
 
 	k := &keyHandler{services.Keys}
 	e.GET("/api/me", k.me)

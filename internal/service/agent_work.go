@@ -63,15 +63,16 @@ type AgentWork struct {
 	patience time.Duration
 	log      *slog.Logger
 
-	mu    sync.Mutex
-	woken chan struct{} // is closed when anything has changed
+	mu       sync.Mutex
+	woken    chan struct{}  // is closed when anything has changed
+	fetching map[string]int // how many calls of Fetch wait for an agent
 }
 
 // NewAgentWork returns the work in requests. Agents download target files from files. A
 // request that an agent does not fetch within patience is withdrawn, so that nothing of it
 // can happen later.
 func NewAgentWork(requests AgentRequestRepository, files FileStore, bus Bus, patience time.Duration, log *slog.Logger) *AgentWork {
-	return &AgentWork{requests: requests, files: files, bus: bus, patience: patience, log: log, woken: make(chan struct{})}
+	return &AgentWork{requests: requests, files: files, bus: bus, patience: patience, log: log, woken: make(chan struct{}), fetching: map[string]int{}}
 }
 
 // Run hears of the work of other backends, and removes what dead ones left, until ctx ends.
@@ -131,8 +132,13 @@ func (w *AgentWork) await(ctx context.Context, look func() (bool, error)) error 
 }
 
 // Fetch returns a request for the agent, and waits for one for at most wait; nil if there
-// is none. The agent must carry it out and call Answer.
+// is none. The agent must carry it out and call Answer. Fetch returns overloaded if the agent
+// has many calls waiting already.
 func (w *AgentWork) Fetch(ctx context.Context, agentID string, wait time.Duration) (request *models.AgentRequest, err error) {
+	if !w.enter(agentID) {
+		return nil, models.Errorf(models.CodeOverloaded, "this agent waits for work %d times already", maxFetching)
+	}
+	defer w.leave(agentID)
 	waiting, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	err = w.await(waiting, func() (bool, error) {
@@ -145,11 +151,36 @@ func (w *AgentWork) Fetch(ctx context.Context, agentID string, wait time.Duratio
 	return request, err
 }
 
+// maxFetching is how many calls of Fetch may wait for one agent. Ours needs one, and a second
+// one after a lost connection.
+const maxFetching = 4
+
+func (w *AgentWork) enter(agentID string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.fetching[agentID] >= maxFetching {
+		return false
+	}
+	w.fetching[agentID]++
+	return true
+}
+
+func (w *AgentWork) leave(agentID string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.fetching[agentID]--; w.fetching[agentID] == 0 {
+		delete(w.fetching, agentID)
+	}
+}
+
 // Answer delivers an agent's answer to a request. It returns not_found if nobody waits for
 // it any more.
 func (w *AgentWork) Answer(ctx context.Context, agentID, id string, status int, body []byte) error {
 	if status < 100 || status > 999 {
 		return models.Errorf(models.CodeInvalid, "status must be that of an HTTP answer, not %d", status)
+	}
+	if _, err := w.taken(ctx, agentID, id); err != nil { // a read costs less, and many may be wrong
+		return err
 	}
 	err := w.requests.Answer(ctx, agentID, id, status, body)
 	if err == nil {
@@ -158,12 +189,24 @@ func (w *AgentWork) Answer(ctx context.Context, agentID, id string, status int, 
 	return err
 }
 
+// taken returns a request that the agent has taken, or not_found.
+func (w *AgentWork) taken(ctx context.Context, agentID, id string) (*models.AgentRequest, error) {
+	request, err := w.requests.Get(ctx, id)
+	if err == nil && (request.AgentID != agentID || !request.IsTaken) {
+		err = models.Errorf(models.CodeNotFound, "the request does not exist")
+	}
+	return request, err
+}
+
 // OpenFile opens the target file of a request that the agent has taken. It returns not_found
 // for any other request.
 func (w *AgentWork) OpenFile(ctx context.Context, agentID, id string) (io.ReadSeekCloser, error) {
-	request, err := w.requests.Get(ctx, id)
-	if err != nil || request.AgentID != agentID || !request.IsTaken || request.FileSHA256 == "" {
-		return nil, models.Wrap(err, models.CodeNotFound, "the request does not exist, or has no file")
+	request, err := w.taken(ctx, agentID, id)
+	if err != nil {
+		return nil, err
+	}
+	if request.FileSHA256 == "" {
+		return nil, models.Errorf(models.CodeNotFound, "the request has no file")
 	}
 	return w.files.Open(ctx, request.FileSHA256)
 }

@@ -27,9 +27,15 @@ type Quotas struct {
 }
 
 type quota struct {
-	events, bytes *rate.Limiter
-	last          time.Time
+	events, bytes, requests *rate.Limiter
+	last                    time.Time
 }
+
+// The limits of requests without events, such as heartbeats: far more than any agent needs.
+const (
+	requestsPerSecond = 20
+	burstRequests     = 200
+)
 
 // NewQuotas returns quotas per second; 0 is no limit. maxEvents and maxBytes are the size of
 // the largest batch.
@@ -48,20 +54,38 @@ func (q *Quotas) Take(sender string, events, bytes int, now time.Time) error {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	of := q.senders[sender]
-	if of == nil {
-		q.forget(now)
-		of = &quota{events: rate.NewLimiter(q.events, q.burstEvents), bytes: rate.NewLimiter(q.bytes, q.burstBytes)}
-		q.senders[sender] = of
-	}
-	of.last = now
-	switch {
+	switch of := q.of(sender, now); {
 	case q.events > 0 && !of.events.AllowN(now, events):
 		return models.Errorf(models.CodeOverloaded, "this agent or key may send %g events a second (AGENT_EVENTS_PER_SECOND); try again later", float64(q.events))
 	case q.bytes > 0 && !of.bytes.AllowN(now, bytes):
 		return models.Errorf(models.CodeOverloaded, "this agent or key may send %g MB a second (AGENT_MB_PER_SECOND); try again later", float64(q.bytes)/(1<<20))
 	}
 	return nil
+}
+
+// TakeRequest returns overloaded if the sender has sent too many requests without events.
+func (q *Quotas) TakeRequest(sender string, now time.Time) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.of(sender, now).requests.AllowN(now, 1) {
+		return models.Errorf(models.CodeOverloaded, "this agent or key may send %d such requests a second; try again later", requestsPerSecond)
+	}
+	return nil
+}
+
+// of returns the quota of a sender. The caller holds mu.
+func (q *Quotas) of(sender string, now time.Time) *quota {
+	of := q.senders[sender]
+	if of == nil {
+		q.forget(now)
+		of = &quota{
+			events: rate.NewLimiter(q.events, q.burstEvents), bytes: rate.NewLimiter(q.bytes, q.burstBytes),
+			requests: rate.NewLimiter(requestsPerSecond, burstRequests),
+		}
+		q.senders[sender] = of
+	}
+	of.last = now
+	return of
 }
 
 // forget makes room for a sender: it removes those whose quota is whole again, or else all.

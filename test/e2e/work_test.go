@@ -385,3 +385,52 @@ func TestWorkThroughAnotherBackend(t *testing.T) {
 		}
 	})
 }
+
+// TestAgentThatAsksTooMuch checks that a mad or hostile agent does not take the database from
+// the others with requests that carry no events.
+func TestAgentThatAsksTooMuch(t *testing.T) {
+	t.Parallel()
+	b := startBackend(t, map[string]string{"AGENT_POLL_INTERVAL": "10m"})
+	admin := b.createKey("", `{"name":"Ada","role":"admin"}`).Key
+	_, good := b.addAgent(admin, "good")
+	_, mad := b.addAgent(admin, "mad")
+	beat := func(key string) int {
+		return b.send("POST", "/api/agents/heartbeat", `{"name":"x","fetches_work":true}`, bearer(key)...).status
+	}
+	status, sent := http.StatusOK, 0
+	wait.For(t, "a refusal", func() bool { // as many as a busy machine sends faster than they are allowed
+		for range 300 {
+			if status = beat(mad); status != http.StatusOK {
+				return true
+			}
+			sent++
+		}
+		return false
+	})
+	if status != http.StatusTooManyRequests || sent < 200 {
+		t.Errorf("after %d heartbeats came %d", sent, status)
+	}
+	if status := beat(good); status != http.StatusOK {
+		t.Errorf("the other agent: %d", status)
+	}
+
+	// No more than four calls wait for work at a time.
+	_, waiting := b.addAgent(admin, "waiting")
+	wait.For(t, "a refusal of a fifth call", func() bool {
+		statuses := make(chan int, 5)
+		for range cap(statuses) {
+			go func() {
+				a, err := b.trySend("GET", "/api/agents/work?wait=2", "", bearer(waiting)...)
+				if err != nil {
+					a.status = 0
+				}
+				statuses <- a.status
+			}()
+		}
+		got := map[int]int{}
+		for range cap(statuses) {
+			got[<-statuses]++
+		}
+		return got[http.StatusOK] == 4 && got[http.StatusTooManyRequests] == 1
+	})
+}
