@@ -164,14 +164,7 @@ func (r *refusal) Error() string { return r.text }
 
 // serve passes a request to the handler and delivers the answer.
 func (w *worker) serve(ctx context.Context, t *task) {
-	request, err := w.request(ctx, t)
-	if err != nil {
-		w.Log.Error("the backend sent a request that cannot be read", "id", t.ID, "error", err)
-		return
-	}
-	answer := recorder{header: http.Header{}}
-	w.Handler.ServeHTTP(&answer, request)
-	_ = request.Body.Close() // ends a download of which a part was not read
+	answer := w.handle(ctx, t)
 	path := "/" + t.ID + "?status=" + strconv.Itoa(cmp.Or(answer.status, http.StatusOK))
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
@@ -189,58 +182,86 @@ func (w *worker) serve(ctx context.Context, t *task) {
 	}
 }
 
-// request returns a task as a request of HTTP. Its body must be closed.
-func (w *worker) request(ctx context.Context, t *task) (*http.Request, error) {
-	body, contentType := io.NopCloser(bytes.NewReader(t.Body)), "application/json"
+// handle returns the handler's answer to a task.
+func (w *worker) handle(ctx context.Context, t *task) *recorder {
+	ctx, cancel := context.WithTimeout(ctx, downloadTime)
+	defer cancel()
+	var file *download
+	body, contentType := io.Reader(bytes.NewReader(t.Body)), "application/json"
 	if t.HasFile {
-		var file struct {
-			Name string `json:"fileName"`
-		}
-		if err := json.Unmarshal(t.Body, &file); err != nil {
-			return nil, err
-		}
-		body, contentType = w.download(ctx, t.ID, file.Name)
+		file = w.download(ctx, t)
+		body, contentType = file.form, file.contentType
 	}
 	request, err := http.NewRequestWithContext(ctx, t.Method, "http://localhost"+t.Path, body)
 	if err != nil {
-		return nil, errors.Join(err, body.Close())
+		return failed(http.StatusBadRequest, err)
 	}
 	request.Header.Set("Content-Type", contentType)
 	if t.StartID != "" {
 		request.Header.Set("X-OSPulse-Start", t.StartID)
 	}
-	return request, nil
+	answer := &recorder{header: http.Header{}}
+	w.Handler.ServeHTTP(answer, request)
+	if file != nil {
+		_ = file.form.Close() // ends a download of which a part was not read; always nil
+		if err := <-file.ended; err != nil {
+			return failed(http.StatusBadGateway, fmt.Errorf("the agent could not download the file: %w", err))
+		}
+	}
+	return answer
 }
 
-// download returns the file of a task as the form in which backends upload files, and the
-// type of the form.
-func (w *worker) download(ctx context.Context, id, name string) (body io.ReadCloser, contentType string) {
-	ctx, cancel := context.WithTimeout(ctx, downloadTime)
+// failed returns the answer to a task that the handler could not carry out.
+func failed(status int, err error) *recorder {
+	answer := &recorder{header: http.Header{}, status: status}
+	_ = json.NewEncoder(&answer.body).Encode(map[string]string{"error": err.Error()}) // into memory
+	return answer
+}
+
+// download is a file that is read while it arrives.
+type download struct {
+	form        io.ReadCloser // the form in which backends upload files
+	contentType string
+	ended       chan error // gets nil if the whole file arrived, or its reader did not want the rest
+}
+
+// download begins the download of the file of a task.
+func (w *worker) download(ctx context.Context, t *task) *download {
 	reader, writer := io.Pipe()
 	form := multipart.NewWriter(writer)
+	file := &download{reader, form.FormDataContentType(), make(chan error, 1)}
 	go func() {
-		defer cancel()
-		err := func() error {
-			response, err := w.send(ctx, http.MethodGet, "/"+id+"/file", nil)
-			if err != nil {
-				return err
-			}
-			defer response.Body.Close()
-			part, err := form.CreateFormFile("file", name)
-			if err != nil {
-				return err
-			}
-			if _, err := io.Copy(part, response.Body); err != nil {
-				return err
-			}
-			return form.Close()
-		}()
-		if err != nil && ctx.Err() == nil {
-			w.Log.Warn("the file of a session could not be downloaded", "error", err)
-		}
+		err := w.copyFile(ctx, t, form)
 		_ = writer.CloseWithError(err) // always nil
+		if errors.Is(err, io.ErrClosedPipe) {
+			err = nil
+		}
+		file.ended <- err
 	}()
-	return reader, form.FormDataContentType()
+	return file
+}
+
+// copyFile writes the file of a task to a form.
+func (w *worker) copyFile(ctx context.Context, t *task, form *multipart.Writer) error {
+	var file struct {
+		Name string `json:"fileName"`
+	}
+	if err := json.Unmarshal(t.Body, &file); err != nil {
+		return err
+	}
+	response, err := w.send(ctx, http.MethodGet, "/"+t.ID+"/file", nil)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	part, err := form.CreateFormFile("file", file.Name)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(part, response.Body); err != nil {
+		return err
+	}
+	return form.Close()
 }
 
 // recorder keeps an answer.

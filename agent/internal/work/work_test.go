@@ -101,7 +101,7 @@ func TestRun(t *testing.T) {
 	fake.add(`{"id":"t2","method":"POST","path":"/api/upload-file","start_id":"","body":{"fileName":"ä \"b\".exe"},"has_file":true}`)
 	fake.add(`{"id":"t3","method":"POST","path":"/api/upload-file","start_id":"","body":{"fileName":"gone"},"has_file":true}`)
 	want := map[string]bool{
-		`t1 400 "s1{\"mode\":3}"` + "\n": true, `t2 200 "ä \"b\".exe: MZ the file"` + "\n": true, `t3 200 "no file"` + "\n": true,
+		`t1 400 "s1{\"mode\":3}"` + "\n": true, `t2 200 "ä \"b\".exe: MZ the file"` + "\n": true, `t3 502 {"error":"the agent could not download the file: the backend answered 404 Not Found: "}` + "\n": true,
 	}
 	wait.For(t, "three answers", func() bool { return len(fake.answered()) == 3 })
 	for _, got := range fake.answered() {
