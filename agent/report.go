@@ -14,6 +14,7 @@ import (
 	"ospulse/agent/internal/delivery"
 	"ospulse/agent/internal/heartbeat"
 	"ospulse/agent/internal/monitor"
+	"ospulse/agent/internal/selection"
 )
 
 // agentName returns the name under which backends list the agent: the one in its settings,
@@ -33,7 +34,7 @@ func agentName(cfg config.Config) string {
 func report(cfg config.Config, listener net.Listener, eyes eyes, spawner monitor.Spawner, spawnFault string, sessions *monitor.Monitor, sender *delivery.Delivery) heartbeat.Report {
 	status := sender.Status()
 	r := heartbeat.Report{
-		Name: agentName(cfg), URL: listenURL(cfg, listener), FetchesWork: listener == nil, Version: buildVersion(), Platform: runtime.GOOS, Arch: monitor.Arch(), Sensor: eyes.name,
+		Name: agentName(cfg), URL: listenURL(cfg, listener), FetchesWork: listener == nil, EventClasses: selection.Classes(), Version: buildVersion(), Platform: runtime.GOOS, Arch: monitor.Arch(), Sensor: eyes.name,
 		StartOptions: startOptions(spawner), Sessions: sessions.SessionIDs(), Delivery: heartbeat.Delivery{
 			Delivered: status.Delivered, Lost: status.Lost, Queued: status.QueuedEvents, Spooled: status.SpooledEvents,
 		},

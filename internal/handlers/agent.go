@@ -104,13 +104,14 @@ func (h *agentHandler) heartbeat(c *echo.Context) error {
 		Delivery     models.AgentDelivery `json:"delivery"`
 		Nonce        string               `json:"nonce"`
 		FetchesWork  bool                 `json:"fetches_work"`
+		EventClasses []string             `json:"event_classes"`
 	}
 	if err := readOpenJSON(c, maxHeartbeatBytes, &said); err != nil {
 		return err
 	}
 	id, err := h.agents.Heartbeat(c.Request().Context(), models.Agent{
 		ID: models.ActorOf(c.Request().Context()).AgentID, Address: clientAddress(c).WithZone("").String(), Name: said.Name, URL: said.URL, Version: said.Version, Platform: said.Platform, Arch: said.Arch, Sensor: said.Sensor,
-		Capabilities: said.Capabilities, StartOptions: said.StartOptions, SessionIDs: said.Sessions, Delivery: said.Delivery, FetchesWork: said.FetchesWork,
+		Capabilities: said.Capabilities, StartOptions: said.StartOptions, SessionIDs: said.Sessions, Delivery: said.Delivery, FetchesWork: said.FetchesWork, EventClasses: said.EventClasses,
 	})
 	if err != nil {
 		return err
@@ -177,6 +178,7 @@ type listedAgent struct {
 	StartOptions *models.StartOptions `json:"start_options"` // null if it reports none
 	Sessions     []string             `json:"sessions"`
 	Delivery     models.AgentDelivery `json:"delivery"`
+	EventClasses []string             `json:"event_classes"`
 	FetchesWork  bool                 `json:"fetches_work"`
 	IsStartable  bool                 `json:"is_startable"` // a session can be given to it
 }
@@ -193,7 +195,7 @@ func (h *agentHandler) list(c *echo.Context) error {
 		listed[i] = listedAgent{
 			agentView: newAgentView(a), URL: a.URL, HeartbeatAt: optionalTime(a.HeartbeatAt), Version: a.Version, Platform: a.Platform, Arch: a.Arch,
 			Sensor: a.Sensor, Capabilities: orEmpty(a.Capabilities), StartOptions: a.StartOptions, Sessions: orEmpty(a.SessionIDs), Delivery: a.Delivery,
-			FetchesWork: a.FetchesWork, IsStartable: a.FetchesWork || a.ServiceURL != "",
+			EventClasses: orEmpty(a.EventClasses), FetchesWork: a.FetchesWork, IsStartable: a.FetchesWork || a.ServiceURL != "",
 		}
 	}
 	return c.JSON(http.StatusOK, map[string][]listedAgent{"agents": listed})

@@ -47,6 +47,7 @@ type Agent struct {
 	StartOptions *StartOptions `gorm:"column:start_options;type:text;serializer:json"` // nil if it reports none
 	SessionIDs   []string      `gorm:"column:session_ids;type:text;serializer:json"`   // sessions that it reports as running
 	Delivery     AgentDelivery `gorm:"type:text;serializer:json"`
+	EventClasses []string      `gorm:"column:event_classes;type:text;serializer:json"` // that a session can leave out
 	// FetchesWork says that the agent asks the backend for its work. The backend does not
 	// call it then.
 	FetchesWork bool `gorm:"column:fetches_work;not null;default:false"`

@@ -62,7 +62,7 @@ func lockAgents(tx *gorm.DB) error {
 
 // heartbeatColumns are the columns that a heartbeat sets.
 var heartbeatColumns = []string{ //nolint:gochecknoglobals // a constant
-	"name", "url", "last_seen_at", "heartbeat_at", "address", "version", "platform", "arch", "sensor", "capabilities", "start_options", "session_ids", "delivery", "fetches_work", "updated_at",
+	"name", "url", "last_seen_at", "heartbeat_at", "address", "version", "platform", "arch", "sensor", "capabilities", "start_options", "session_ids", "delivery", "fetches_work", "event_classes", "updated_at",
 }
 
 // Heartbeat stores what an agent reports of itself. It returns conflict for a new agent

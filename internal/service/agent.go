@@ -320,6 +320,9 @@ func checkAgent(a *models.Agent) error {
 	for _, network := range append(options.Networks, options.Network) {
 		fields = append(fields, field{"start_options", network, maxAgentNameBytes})
 	}
+	for _, class := range a.EventClasses {
+		fields = append(fields, field{"event_classes", cmp.Or(class, none), maxAgentNameBytes})
+	}
 	for _, id := range a.SessionIDs {
 		fields = append(fields, field{"sessions", cmp.Or(id, none), maxAgentNameBytes})
 	}
@@ -337,6 +340,8 @@ func checkAgent(a *models.Agent) error {
 		return models.Errorf(models.CodeInvalid, "url must be where the agent listens, such as http://192.0.2.7:7000, not %.100q", a.URL)
 	case len(a.Capabilities) > maxCapabilities:
 		return models.Errorf(models.CodeInvalid, "capabilities has %d entries, of %d at most", len(a.Capabilities), maxCapabilities)
+	case len(a.EventClasses) > maxSelected:
+		return models.Errorf(models.CodeInvalid, "event_classes has %d entries, of %d at most", len(a.EventClasses), maxSelected)
 	case len(a.SessionIDs) > maxAgentSessionIDs:
 		return models.Errorf(models.CodeInvalid, "sessions has %d entries, of %d at most", len(a.SessionIDs), maxAgentSessionIDs)
 	case len(options.Networks) > maxCapabilities, min(options.TimeoutSeconds, options.MinMemoryMB, options.MemoryMB) < 0:

@@ -30,10 +30,12 @@ test("an admin adds agents, and an analyst chooses one for an upload and for a s
   await page.getByRole("heading", { name: "Sign in" }).waitFor();
   await page.keyboard.insertText(key.key);
   await page.keyboard.press("Enter");
+  let token = "";
   for (const name of ["Lab <i>1</i>", "lab-2"]) {
     const dialog = await add(name);
     const command = (await dialog.getByTestId("command").textContent()) ?? "";
     expect(command).toMatch(/^ospulse-agent enroll http:\/\/\S+ [A-Z2-7]{26}$/);
+    token = command.split(" ")[3] ?? "";
     expect(await violations(page, "[role=dialog]")).toEqual([]);
     await dialog.getByRole("button", { name: "Done" }).click();
     const focused = await page.evaluate(() => document.activeElement?.id);
@@ -45,7 +47,17 @@ test("an admin adds agents, and an analyst chooses one for an upload and for a s
   expect(await violations(page, "[role=dialog]")).toEqual([]);
   await page.keyboard.press("Escape");
 
-  await page.getByLabel("Agent", { exact: true }).selectOption({ label: "lab-2 (not started yet)" });
+  // The second agent reports what a session can leave out.
+  const enrolled = (await backend.post("/api/agents/enroll", { token })) as { key: string };
+  const beat = await fetch(`${backend.url}/api/agents/heartbeat`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", "X-API-Key": enrolled.key },
+    body: JSON.stringify({ name: "lab-2", fetches_work: true, event_classes: ["reads", "<b>new</b>"] }),
+  });
+  expect(beat.status).toBe(200);
+  await page.reload();
+
+  await page.getByLabel("Agent", { exact: true }).selectOption({ label: "lab-2" });
   await page
     .locator("input[type=file]")
     .last()
@@ -57,9 +69,19 @@ test("an admin adds agents, and an analyst chooses one for an upload and for a s
   await page.getByRole("button", { name: "Start", exact: true }).click();
   const start = page.getByRole("dialog");
   const chosen = start.getByLabel("Agent");
-  expect(await chosen.locator("option:checked").textContent()).toBe("lab-2 (not started yet)");
+  expect(await chosen.locator("option:checked").textContent()).toBe("lab-2");
   expect(await violations(page, "[role=dialog]")).toEqual([]);
+  await start.getByText("Leave out events").click();
+  await start.getByRole("checkbox", { name: "reads" }).check();
+  await start.getByText("<b>new</b>").waitFor();
+  await start.getByLabel("No files in").fill("/usr:/proc");
+  expect(await violations(page, "[role=dialog]")).toEqual([]);
+  const asked = page.waitForRequest(/start-monitor/);
   await start.getByRole("button", { name: "Start", exact: true }).click();
+  expect((await asked).postDataJSON().selection).toEqual({
+    leaveOut: ["reads"],
+    leaveOutPaths: ["/usr", "/proc"],
+  });
   // Nobody fetches the work of this agent: the dialog says so.
   await start.getByRole("alert").getByText("does not fetch its work").waitFor();
 

@@ -3074,6 +3074,8 @@ export interface components {
             sessions: string[];
             /** @description The fate of the agent's events. */
             delivery: components["schemas"]["AgentDelivery"];
+            /** @description The classes of events that a session can leave out (`selection`); empty if the agent reports none. */
+            event_classes: string[];
             /** @description Whether the agent asks the backend for its work, so that the backend does not call it. */
             fetches_work: boolean;
             /** @description Whether the backend can start and stop sessions at the agent: it fetches its work, or an operator configured its URL. */
@@ -3172,6 +3174,8 @@ export interface components {
             sessions?: string[] | null;
             /** @description The fate of the agent's events. */
             delivery?: components["schemas"]["AgentDelivery"];
+            /** @description The classes of events that a session can leave out (`selection`). */
+            event_classes?: string[] | null;
             /** @description Whether the agent asks for its work with `GET /api/agents/work`. Needs the key of an agent. */
             fetches_work?: boolean;
             /** @description A value for this heartbeat only. The backend computes `backend.proof` of its answer with it. */

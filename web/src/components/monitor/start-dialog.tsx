@@ -13,6 +13,7 @@ import { byId, focusIds } from "@/hooks/focus";
 import { splitWords } from "@/lib/words";
 import { LimitFields } from "./limit-fields";
 import { ProcessPicker } from "./process-picker";
+import { noSelection, SelectionFields, selectionOf } from "./selection-fields";
 import { type Draft, limitsOf } from "./start-limits";
 
 type Mode = 1 | 2 | 3;
@@ -38,6 +39,7 @@ export function StartDialog({ session, onClose }: { session: Session; onClose: (
   const [pids, setPIDs] = useState<ReadonlySet<number>>(() => new Set(session.chosen_pids));
   const [commandLine, setCommandLine] = useState("");
   const [entryPoint, setEntryPoint] = useState("");
+  const [selection, setSelection] = useState(noSelection);
   const [limits, setLimits] = useState<Draft>({});
   const [agentId, setAgentId] = useState(session.agent_id ?? "default");
   const options = useStartOptions(agentId);
@@ -56,6 +58,7 @@ export function StartDialog({ session, onClose }: { session: Session; onClose: (
         ...(mode === 2 && { processes: [...pids] }),
         ...(mode === 3 && words && words.length > 0 && { arguments: words }),
         ...(mode === 3 && limited),
+        ...selectionOf(selection),
         ...(mode === 3 && entryPoint.trim() !== "" && { entryPoint: entryPoint.trim() }),
       }),
     onSuccess: () => {
@@ -180,6 +183,7 @@ export function StartDialog({ session, onClose }: { session: Session; onClose: (
         {mode === 2 && (
           <ProcessPicker sessionId={session.id} agentId={agentId} chosen={pids} onChange={setPIDs} />
         )}
+        <SelectionFields classes={agent?.event_classes ?? []} draft={selection} onChange={setSelection} />
         {start.isError && (
           <p role="alert" className="break-words text-bad">
             {messageOf(start.error)}
