@@ -127,7 +127,6 @@ const nowhere = "http://127.0.0.1:1"
 // refused; with a key, the key alone decides.
 func TestWhoControlsTheAgentAsRoot(t *testing.T) {
 	open, locked := startAgent(t, nil, "--backend", nowhere), startAgent(t, []string{"AGENT_API_KEY=" + testKey}, "--backend", nowhere)
-	remote := startAgent(t, nil, "--backend", nowhere, "--allow-remote")
 	callers := map[uint32]*caller{}
 	for _, user := range []uint32{0, otherUser, sampleUser} {
 		callers[user] = newCaller(t, user)
@@ -138,15 +137,13 @@ func TestWhoControlsTheAgentAsRoot(t *testing.T) {
 		user       uint32
 		want       int // 0: not refused
 	}{
-		"root":                          {open, "", 0, 0},
-		"another user":                  {open, "", otherUser, http.StatusForbidden},
-		"another user, a key":           {open, testKey, otherUser, http.StatusForbidden},
-		"key needed, root":              {locked, "", 0, http.StatusUnauthorized},
-		"key needed, another user":      {locked, "", otherUser, http.StatusUnauthorized},
-		"key needed, the key":           {locked, testKey, otherUser, 0},
-		"allow-remote, another user":    {remote, "", otherUser, 0},
-		"allow-remote, a sample's user": {remote, "", sampleUser, http.StatusForbidden},
-		"a sample's user":               {open, "", sampleUser, http.StatusForbidden},
+		"root":                     {open, "", 0, 0},
+		"another user":             {open, "", otherUser, http.StatusForbidden},
+		"another user, a key":      {open, testKey, otherUser, http.StatusForbidden},
+		"key needed, root":         {locked, "", 0, http.StatusUnauthorized},
+		"key needed, another user": {locked, "", otherUser, http.StatusUnauthorized},
+		"key needed, the key":      {locked, testKey, otherUser, 0},
+		"a sample's user":          {open, "", sampleUser, http.StatusForbidden},
 	} {
 		for _, route := range controlRoutes {
 			method, path, _ := strings.Cut(route, " ")

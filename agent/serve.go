@@ -134,7 +134,6 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 		Version: buildVersion(), Log: log,
 	})
 	callers := callers.New(callers.Options{
-		AllowRemote:  cfg.AllowRemote,
 		BackendUsers: func() []int { return own.BackendUsers(sessions.IsQuiet()) },
 		HasPrograms:  sessions.HasPrograms, IsProgram: sessions.IsProgram, Log: log,
 	})
@@ -200,9 +199,6 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 		if !c.Supported {
 			log.Warn("this machine does not support a feature", "feature", c.Name, "reason", c.Reason, "remedy", c.Remedy)
 		}
-	}
-	if listener != nil && cfg.APIKey == "" && !api.IsLoopback(cfg.Host) {
-		log.Warn("--allow-remote is set: anyone who can reach this agent can run files on this machine")
 	}
 	log.Info("ready", "url", listenURL(cfg, listener), "backend", cfg.Backend.String(), "sensor", eyes.name,
 		"version", buildVersion(), "after", time.Since(began).Round(time.Millisecond))

@@ -150,7 +150,7 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 		Disk: disk.Status, Retention: retainSettings(cfg), MinFreeBytes: cfg.MinFreeBytes(), DatabaseDialect: db.Dialect(), FileStorage: files.String(), Version: BuildVersion(),
 	}, handlers.Options{
 		ListenHost: string(cfg.Host), AllowedHosts: cfg.AllowedHosts, CORSOrigins: cfg.CORSOrigins, TrustedProxies: cfg.TrustedProxies,
-		PublicURL: string(cfg.PublicURL), Fingerprint: selfSigned(cfg, certificates),
+		PublicURL: string(cfg.PublicURL), Fingerprint: selfSigned(cfg, certificates), Keyless: cfg.AgentAllow.Texts(),
 		MaxBodyBytes: cfg.MaxBodyBytes(), Bodies: bodies, MaxUploadBytes: cfg.MaxUploadBytes(), MaxImportBytes: cfg.ImportMaxBytes(),
 		Dashboard: web.Files(),
 		Refusals:  meter, Streams: telemetry.NewStreams(registry), Metrics: telemetry.MetricsHandler(registry), Log: log, RequestLog: requestLog,

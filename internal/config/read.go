@@ -164,6 +164,15 @@ type Hosts []string
 // Networks are IP addresses and networks.
 type Networks []netip.Prefix
 
+// Texts returns the networks in CIDR notation.
+func (n Networks) Texts() []string {
+	texts := make([]string, len(n))
+	for i, network := range n {
+		texts[i] = network.String()
+	}
+	return texts
+}
+
 // network returns an IP address or a network in CIDR notation.
 func network(value string) (netip.Prefix, error) {
 	if addr, err := netip.ParseAddr(value); err == nil {

@@ -45,6 +45,7 @@ type agentHandler struct {
 	// fingerprint returns the SHA-256 of a certificate that no authority vouches for; ""
 	// for any other.
 	fingerprint func() string
+	keyless     []string // networks whose agents need no key
 }
 
 // add adds an agent and sends the command that makes the agent this backend's.
@@ -169,6 +170,7 @@ func newIdentityView(i *models.BackendIdentity) *identityView {
 type listedAgent struct {
 	agentView
 	URL          string               `json:"url"`
+	Address      string               `json:"address"`      // "" for an agent that sends no heartbeats
 	HeartbeatAt  *string              `json:"heartbeat_at"` // null for an agent that sends none
 	Version      string               `json:"version"`
 	Platform     string               `json:"platform"`
@@ -183,6 +185,12 @@ type listedAgent struct {
 	IsStartable  bool                 `json:"is_startable"` // a session can be given to it
 }
 
+// agentList is the answer to the list of agents.
+type agentList struct {
+	Agents  []listedAgent `json:"agents"`
+	Keyless []string      `json:"keyless"` // networks whose agents need no key
+}
+
 // list sends all agents.
 func (h *agentHandler) list(c *echo.Context) error {
 	agents, err := h.agents.List(c.Request().Context())
@@ -193,12 +201,12 @@ func (h *agentHandler) list(c *echo.Context) error {
 	for i := range agents {
 		a := &agents[i]
 		listed[i] = listedAgent{
-			agentView: newAgentView(a), URL: a.URL, HeartbeatAt: optionalTime(a.HeartbeatAt), Version: a.Version, Platform: a.Platform, Arch: a.Arch,
+			agentView: newAgentView(a), URL: a.URL, Address: a.Address, HeartbeatAt: optionalTime(a.HeartbeatAt), Version: a.Version, Platform: a.Platform, Arch: a.Arch,
 			Sensor: a.Sensor, Capabilities: orEmpty(a.Capabilities), StartOptions: a.StartOptions, Sessions: orEmpty(a.SessionIDs), Delivery: a.Delivery,
 			EventClasses: orEmpty(a.EventClasses), FetchesWork: a.FetchesWork, IsStartable: a.FetchesWork || a.ServiceURL != "",
 		}
 	}
-	return c.JSON(http.StatusOK, map[string][]listedAgent{"agents": listed})
+	return c.JSON(http.StatusOK, agentList{listed, h.keyless})
 }
 
 // agentView is an agent beside a session.

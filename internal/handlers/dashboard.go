@@ -105,7 +105,7 @@ func (h *dashboardHandler) paths() []string {
 	if len(h.files) == 0 {
 		return nil
 	}
-	paths := []string{"/", "/sessions", "/sessions/*", "/rules", "/rules/*", "/findings", "/keys", "/audit", "/api/docs/", "/" + assetsFolder + "*"}
+	paths := []string{"/", "/sessions", "/sessions/*", "/rules", "/rules/*", "/findings", "/agents", "/keys", "/audit", "/api/docs/", "/" + assetsFolder + "*"}
 	for name := range h.files {
 		if !strings.HasPrefix(name, assetsFolder) {
 			paths = append(paths, "/"+name)

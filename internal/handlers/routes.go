@@ -24,6 +24,7 @@ type Options struct {
 	TrustedProxies []netip.Prefix
 	PublicURL      string        // of the backend; "" for the one of each request
 	Fingerprint    func() string // of a certificate that no authority vouches for; "" for any other
+	Keyless        []string      // networks whose agents need no key
 	MaxBodyBytes   int64
 	Bodies         *Bodies // nil limits memory to the need of one body
 	MaxUploadBytes int64
@@ -124,7 +125,7 @@ func New(services Services, checks Checks, o Options) (*echo.Echo, error) {
 	e.POST("/api/start-monitor", s.start)
 	e.POST("/api/monitor/stop", s.stop)
 
-	g := &agentHandler{services.Agents, services.Identity, services.Enroller, o.PublicURL, o.Fingerprint}
+	g := &agentHandler{services.Agents, services.Identity, services.Enroller, o.PublicURL, o.Fingerprint, orEmpty(o.Keyless)}
 	e.GET("/api/agents", g.list)
 	e.POST("/api/agents", g.add)
 	e.POST("/api/agents/enroll", g.enroll)

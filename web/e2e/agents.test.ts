@@ -11,8 +11,9 @@ test("an admin adds agents, and an analyst chooses one for an upload and for a s
   faults.allow(unauthorized);
   const page = await context.newPage();
   await page.goto("/");
+  await page.getByRole("button", { name: /agents? (online|offline|status)/i }).click();
+  await page.getByRole("link", { name: "More about the agents" }).click();
   const add = async (name: string) => {
-    await page.getByRole("button", { name: /agents? (online|offline|status)/i }).click();
     await page.getByRole("button", { name: "Add agent" }).click();
     const dialog = page.getByRole("dialog");
     await dialog.getByLabel("Name").fill(name);
@@ -39,8 +40,10 @@ test("an admin adds agents, and an analyst chooses one for an upload and for a s
     expect(await violations(page, "[role=dialog]")).toEqual([]);
     await dialog.getByRole("button", { name: "Done" }).click();
     const focused = await page.evaluate(() => document.activeElement?.id);
-    expect(focused).toBe("agents");
+    expect(focused).toBe("add-agent");
   }
+  await page.getByRole("listitem").filter({ hasText: "Lab <i>1</i>" }).waitFor();
+  expect(await violations(page, "body")).toEqual([]);
   await page.getByRole("button", { name: /of 2 agents online/ }).click();
   const panel = page.getByRole("dialog", { name: "Agents" });
   await panel.getByText("Lab <i>1</i>").waitFor();
@@ -55,7 +58,7 @@ test("an admin adds agents, and an analyst chooses one for an upload and for a s
     body: JSON.stringify({ name: "lab-2", fetches_work: true, event_classes: ["reads", "<b>new</b>"] }),
   });
   expect(beat.status).toBe(200);
-  await page.reload();
+  await page.goto("/");
 
   await page.getByLabel("Agent", { exact: true }).selectOption({ label: "lab-2" });
   await page
@@ -86,6 +89,9 @@ test("an admin adds agents, and an analyst chooses one for an upload and for a s
   await start.getByRole("alert").getByText("does not fetch its work").waitFor();
 
   await page.setViewportSize(telephone);
+  await page.goto("/agents");
+  await page.getByRole("listitem").filter({ hasText: "lab-2" }).getByText("none").waitFor();
+  expect(await violations(page, "body")).toEqual([]);
   await page.goto("/");
   await page.getByLabel("Agent", { exact: true }).waitFor();
   const isScrolled = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth);

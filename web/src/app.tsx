@@ -17,6 +17,7 @@ import { SessionsPage } from "./pages/sessions-page";
 const SessionPage = defer(() => import("./pages/session-page"));
 const FindingsPage = defer(() => import("./pages/findings-page"));
 const RulesPage = defer(() => import("./pages/rules-page"));
+const AgentsPage = defer(() => import("./pages/agents-page"));
 const KeysPage = defer(() => import("./pages/keys-page"));
 const AuditPage = defer(() => import("./pages/audit-page"));
 const RulePage = defer(() => import("./pages/rule-page"));
@@ -61,6 +62,9 @@ export function App() {
                     </Route>
                     <Route path="/rules/new">
                       <RulePage />
+                    </Route>
+                    <Route path="/agents">
+                      <AgentsPage />
                     </Route>
                     <Route path="/keys">
                       <KeysPage />

@@ -35,8 +35,6 @@ var errSample = errors.New("samples may not control the agent")
 
 // Options are the settings of Callers.
 type Options struct {
-	// AllowRemote accepts every caller but samples.
-	AllowRemote bool
 	// BackendUsers returns the users of the backend's processes on this machine.
 	BackendUsers func() []int
 	// HasPrograms reports whether a session runs that chose or spawned programs.
@@ -69,12 +67,6 @@ func (c *Callers) Check(conn net.Conn) error {
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok {
 		return fmt.Errorf("the agent cannot tell which user calls: the connection is not TCP; %s", remedy)
-	}
-	if c.options.AllowRemote {
-		if peer, err := peerOf(tcp); err == nil && sandbox.IsUser(peer.UserID) {
-			return errSample
-		}
-		return nil
 	}
 	peer, err := peerOf(tcp)
 	if err != nil {

@@ -31,7 +31,6 @@ import (
 type Config struct {
 	Host         string
 	Port         int
-	AllowRemote  bool // listen beyond loopback without a key
 	APIKey       string
 	AllowedHosts []string
 
@@ -91,7 +90,6 @@ func settings(c *Config, getenv func(string) string) []setting {
 		{"host", "HOST", "127.0.0.1", "the `address` to listen on", c.setHost},
 		{"port", "PORT", "7000", "the `port` to listen on; 0: any free port", integer(&c.Port, 0, 65535)},
 		{"key", "AGENT_API_KEY", "", "the `key` that callers must send; prefer the variable, which other users cannot see", c.setKey},
-		{"allow-remote", "ALLOW_REMOTE", "false", "allow other machines to connect without a key: anyone who can reach the agent can run files here", boolean(&c.AllowRemote)},
 		{"allowed-hosts", "ALLOWED_HOSTS", "", "further host `names` of the agent that callers may use, separated by commas", c.setHosts},
 		{"data", "DATA_DIR", DataDir(getenv), "the `folder` for uploaded files and unsent events", text(&c.DataDir)},
 		{"max-upload", "MAX_UPLOAD_MB", "100", "size limit of an uploaded file, in `MB`", integer(&c.MaxUploadMB, 1, 10000)},
@@ -192,8 +190,8 @@ func Load(args []string, getenv func(string) string) (Config, error) {
 	if c.FetchWork && c.BackendKey == "" {
 		faults = append(faults, errors.New("--fetch-work needs the agent's key (BACKEND_API_KEY), or ospulse-agent enroll"))
 	}
-	if !c.FetchWork && !c.AllowRemote && c.APIKey == "" && c.Host != "" && !isLoopback(c.Host) {
-		faults = append(faults, fmt.Errorf("--host %s: others could reach the agent and run files on this machine: set AGENT_API_KEY, or --allow-remote to allow that", c.Host))
+	if !c.FetchWork && c.APIKey == "" && c.Host != "" && !isLoopback(c.Host) {
+		faults = append(faults, fmt.Errorf("--host %s: others could reach the agent and run files on this machine: set AGENT_API_KEY, or let the agent fetch its work (ospulse-agent enroll)", c.Host))
 	}
 	if c.BackendPin != nil && c.Backend != nil && c.Backend.Scheme != "https" {
 		faults = append(faults, fmt.Errorf("--backend %s: --backend-fingerprint needs https", c.Backend))

@@ -72,7 +72,7 @@ func TestFaults(t *testing.T) {
 		}
 	}
 	none := func(string) string { return "" }
-	if _, err := Load([]string{"--spawn-network", "host", "--allow-remote"}, none); err == nil || !strings.Contains(err.Error(), "AGENT_API_KEY") {
+	if _, err := Load([]string{"--spawn-network", "host"}, none); err == nil || !strings.Contains(err.Error(), "AGENT_API_KEY") {
 		t.Errorf("samples in the host's network without a key: %v", err)
 	}
 	for _, args := range [][]string{{"--nothing"}, {"watch"}, {"--port"}} {
@@ -80,7 +80,7 @@ func TestFaults(t *testing.T) {
 			t.Errorf("%q: %v", args, err)
 		}
 	}
-	for _, args := range [][]string{{"--host", "0.0.0.0", "--allow-remote"}, {"--host", "::", "--key", "0123456789abcdef"}, {"--host", "::1"}, {"--spawn-network", "host", "--key", "0123456789abcdef"}} {
+	for _, args := range [][]string{{"--host", "::", "--key", "0123456789abcdef"}, {"--host", "::1"}, {"--spawn-network", "host", "--key", "0123456789abcdef"}} {
 		if _, err := Load(args, none); err != nil {
 			t.Errorf("%q: %v", args, err)
 		}

@@ -2972,6 +2972,8 @@ export interface components {
         AgentList: {
             /** @description All agents. */
             agents: components["schemas"]["ListedAgent"][];
+            /** @description The networks from which agents send without a key (`AGENT_ALLOW`). Everyone there can send events as any agent. */
+            keyless: string[];
         };
         /**
          * @description An agent to add.
@@ -3047,6 +3049,8 @@ export interface components {
             last_seen_at: components["schemas"]["Time"] | null;
             /** @description The URL where the agent listens; empty if it listens nowhere. */
             url: string;
+            /** @description The IP address from which its last heartbeat came; empty for none. */
+            address: string;
             /** @description When the last heartbeat arrived. */
             heartbeat_at: components["schemas"]["Time"] | null;
             /** @description The version of the agent. */

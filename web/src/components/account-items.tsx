@@ -23,9 +23,10 @@ export function AccountItems() {
   };
   return (
     <>
+      <MenuLine />
+      <MenuItem onSelect={() => navigate("/agents")}>Agents</MenuItem>
       {actor.role === "admin" && (
         <>
-          <MenuLine />
           <MenuItem onSelect={() => navigate("/keys")}>Keys</MenuItem>
           <MenuItem onSelect={() => navigate("/audit")}>Audit</MenuItem>
         </>

@@ -14,7 +14,7 @@ export const focusIds = {
   view: "view",
   start: "start",
   upload: "upload",
-  agents: "agents",
+  addAgent: "add-agent",
 } as const;
 
 type Find = () => HTMLElement | null | undefined;

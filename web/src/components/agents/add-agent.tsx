@@ -8,7 +8,7 @@ import { Dialog } from "@/components/ui/dialog";
 import { Field, Input } from "@/components/ui/field";
 import { byId, focusIds } from "@/hooks/focus";
 
-const afterwards = () => byId(focusIds.agents);
+const afterwards = () => byId(focusIds.addAgent);
 
 /** Adds an agent, and shows the command for its machine once. */
 export function AddAgent({ onClose }: { onClose: () => void }) {
@@ -54,14 +54,14 @@ export function AddAgent({ onClose }: { onClose: () => void }) {
       footer={
         <>
           <Button onClick={onClose}>Cancel</Button>
-          <Button look="primary" type="submit" form="add-agent" disabled={add.isPending}>
+          <Button look="primary" type="submit" form="add-agent-form" disabled={add.isPending}>
             Add
           </Button>
         </>
       }
     >
       <form
-        id="add-agent"
+        id="add-agent-form"
         className="flex flex-col gap-3"
         onSubmit={(event) => {
           event.preventDefault();

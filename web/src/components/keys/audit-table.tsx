@@ -8,6 +8,8 @@ export type AuditEntry = components["schemas"]["AuditEntry"];
 
 /** What an action is called, by the operationId of the request. */
 export const actions: Record<string, string> = {
+  addAgent: "Add an agent",
+  enrollAgent: "Enroll an agent",
   createSession: "Upload a file",
   copySession: "Copy a session",
   startMonitor: "Start a session",

@@ -1,1 +1,0 @@
-import{l as e}from"./state-DxvHjsAQ.js";import{Dt as t}from"./index-hClZwGHQ.js";function n({at:n,digits:r=3}){let{zone:i}=e();return t(n,i).slice(0,9+r)}export{n as t};
