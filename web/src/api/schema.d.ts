@@ -4992,7 +4992,7 @@ export interface components {
         Fields: string;
         /** @description The session that the events belong to. The backend ignores an unknown ID. */
         IntoSession: string;
-        /** @description The same request with the same key, within 90 days (IDEMPOTENCY_KEEP), gets the first answer again and stores nothing. A different request with the key is a 409. */
+        /** @description The same request with the same key, within 90 days (IDEMPOTENCY_KEEP), gets the first answer again and stores nothing. A different request with the key is a 409. The key of a request with an agent's key belongs to that agent. */
         IdempotencyKey: string;
         /** @description The name of the agent that sends the events, as in its heartbeats. Without it, the agent is the only one known at the sender's address, else the backend's own. */
         FromAgent: string;
@@ -6828,7 +6828,7 @@ export interface operations {
                 sessionId?: components["parameters"]["IntoSession"];
             };
             header?: {
-                /** @description The same request with the same key, within 90 days (IDEMPOTENCY_KEEP), gets the first answer again and stores nothing. A different request with the key is a 409. */
+                /** @description The same request with the same key, within 90 days (IDEMPOTENCY_KEEP), gets the first answer again and stores nothing. A different request with the key is a 409. The key of a request with an agent's key belongs to that agent. */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
                 /** @description The name of the agent that sends the events, as in its heartbeats. Without it, the agent is the only one known at the sender's address, else the backend's own. */
                 "X-OSPulse-Agent"?: components["parameters"]["FromAgent"];
@@ -6880,7 +6880,7 @@ export interface operations {
                 sessionId?: components["parameters"]["IntoSession"];
             };
             header?: {
-                /** @description The same request with the same key, within 90 days (IDEMPOTENCY_KEEP), gets the first answer again and stores nothing. A different request with the key is a 409. */
+                /** @description The same request with the same key, within 90 days (IDEMPOTENCY_KEEP), gets the first answer again and stores nothing. A different request with the key is a 409. The key of a request with an agent's key belongs to that agent. */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
                 /** @description The name of the agent that sends the events, as in its heartbeats. Without it, the agent is the only one known at the sender's address, else the backend's own. */
                 "X-OSPulse-Agent"?: components["parameters"]["FromAgent"];
@@ -6932,7 +6932,7 @@ export interface operations {
                 sessionId?: components["parameters"]["IntoSession"];
             };
             header?: {
-                /** @description The same request with the same key, within 90 days (IDEMPOTENCY_KEEP), gets the first answer again and stores nothing. A different request with the key is a 409. */
+                /** @description The same request with the same key, within 90 days (IDEMPOTENCY_KEEP), gets the first answer again and stores nothing. A different request with the key is a 409. The key of a request with an agent's key belongs to that agent. */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
                 /** @description The name of the agent that sends the events, as in its heartbeats. Without it, the agent is the only one known at the sender's address, else the backend's own. */
                 "X-OSPulse-Agent"?: components["parameters"]["FromAgent"];
@@ -6987,7 +6987,7 @@ export interface operations {
                 sessionId?: components["parameters"]["IntoSession"];
             };
             header?: {
-                /** @description The same request with the same key, within 90 days (IDEMPOTENCY_KEEP), gets the first answer again and stores nothing. A different request with the key is a 409. */
+                /** @description The same request with the same key, within 90 days (IDEMPOTENCY_KEEP), gets the first answer again and stores nothing. A different request with the key is a 409. The key of a request with an agent's key belongs to that agent. */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
                 /** @description The name of the agent that sends the events, as in its heartbeats. Without it, the agent is the only one known at the sender's address, else the backend's own. */
                 "X-OSPulse-Agent"?: components["parameters"]["FromAgent"];
@@ -7039,7 +7039,7 @@ export interface operations {
                 sessionId?: components["parameters"]["IntoSession"];
             };
             header?: {
-                /** @description The same request with the same key, within 90 days (IDEMPOTENCY_KEEP), gets the first answer again and stores nothing. A different request with the key is a 409. */
+                /** @description The same request with the same key, within 90 days (IDEMPOTENCY_KEEP), gets the first answer again and stores nothing. A different request with the key is a 409. The key of a request with an agent's key belongs to that agent. */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
                 /** @description The name of the agent that sends the events, as in its heartbeats. Without it, the agent is the only one known at the sender's address, else the backend's own. */
                 "X-OSPulse-Agent"?: components["parameters"]["FromAgent"];
