@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/hex"
 	"log/slog"
 	"net/netip"
@@ -24,7 +25,7 @@ type KeyRepository interface {
 	Exist(ctx context.Context) (bool, error)
 	Valid(ctx context.Context, at time.Time) ([]models.APIKey, error)
 	List(ctx context.Context, limit int) ([]models.APIKey, error)
-	FindByHash(ctx context.Context, hash string) (*models.APIKey, error)
+	FindByHash(ctx context.Context, hash string, at time.Time) (*models.APIKey, error)
 	Create(ctx context.Context, key *models.APIKey, maxKeys int) error
 	Revoke(ctx context.Context, id string, at time.Time) (*models.APIKey, error)
 	MarkUsed(ctx context.Context, used map[string]time.Time) error
@@ -35,7 +36,7 @@ type KeyRepository interface {
 type SignInRepository interface {
 	CreateSignIn(ctx context.Context, signIn *models.SignIn) error
 	SignIns(ctx context.Context, at time.Time) ([]models.SignIn, error)
-	FindSignIn(ctx context.Context, hash string) (*models.SignIn, error)
+	FindSignIn(ctx context.Context, hash string, at time.Time) (*models.SignIn, error)
 	DeleteSignIn(ctx context.Context, hash string) error
 	DeleteSignInsBefore(ctx context.Context, at time.Time) error
 }
@@ -267,16 +268,17 @@ func (k *keyState) lookUp(shown Credential) *holder {
 
 func (s *Keys) isInTime(h *holder) bool { return h.expires.IsZero() || s.clock.now().Before(h.expires) }
 
-// exists reports whether the database has the credential, valid or not.
+// exists reports whether the database has the credential and it is valid. The time that this
+// takes, and what the caller does next, must not tell an invalid one from an unknown one.
 func (s *Keys) exists(ctx context.Context, shown Credential) (bool, error) {
 	if len(shown.Key) > maxCredential || len(shown.Token) > maxCredential {
 		return false, nil
 	}
 	var err error
 	if shown.Key != "" {
-		_, err = s.keys.FindByHash(ctx, hashed(shown.Key))
+		_, err = s.keys.FindByHash(ctx, hashed(shown.Key), s.clock.now())
 	} else {
-		_, err = s.keys.FindSignIn(ctx, hashed(shown.Token))
+		_, err = s.keys.FindSignIn(ctx, hashed(shown.Token), s.clock.now())
 	}
 	if models.ErrorCode(err) == models.CodeNotFound {
 		return false, nil
@@ -453,7 +455,7 @@ func (s *Keys) Setup(ctx context.Context, token, name string, address netip.Addr
 	if err != nil {
 		return nil, "", err
 	}
-	if exist || s.setupHash == "" || hashed(token) != s.setupHash || !s.clock.now().Before(s.setupEnds) {
+	if exist || s.setupHash == "" || subtle.ConstantTimeCompare([]byte(hashed(token)), []byte(s.setupHash)) == 0 || !s.clock.now().Before(s.setupEnds) {
 		s.strikes.add(address, s.clock.now())
 		return nil, "", models.Errorf(models.CodeUnauthorized, "the link is not valid: it works once, within an hour of the backend's start, and while no key exists")
 	}
