@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"net/netip"
 	"reflect"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -90,5 +92,92 @@ func TestWrongKeysAreAlike(t *testing.T) {
 		if _, _, err := keys.Identify(t.Context(), service.Credential{Key: admin}, address); err != nil {
 			t.Error(err)
 		}
+	})
+}
+
+// TestKeysAtOnce checks keys that many goroutines use, create, revoke and read at once: a
+// key is accepted from its creation to its revocation and never after that, its context ends,
+// and one of many gets the first key of the setup link.
+func TestKeysAtOnce(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		keys := service.NewKeys(repository.NewKeys(db), repository.NewAgents(db), service.KeyPolicy{Always: true}, time.Now, slog.New(slog.DiscardHandler))
+		if err := keys.Load(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		link := keys.OfferSetup()
+		ctx, cancel := context.WithCancel(t.Context())
+		var beside, all sync.WaitGroup
+		beside.Go(func() { keys.Run(ctx) })
+		for range 4 {
+			beside.Go(func() {
+				for ctx.Err() == nil {
+					if err := keys.Load(ctx); err != nil && ctx.Err() == nil {
+						t.Error(err)
+					}
+					if _, err := keys.List(ctx); err != nil && ctx.Err() == nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		var first atomic.Int64
+		for range 8 {
+			all.Go(func() {
+				if _, _, err := keys.Setup(ctx, link, "Ada", netip.Addr{}); err == nil {
+					first.Add(1)
+				}
+			})
+		}
+		all.Wait()
+		if first.Load() != 1 {
+			t.Errorf("the link works %d times", first.Load())
+		}
+		for i := range 8 {
+			all.Go(func() {
+				address := netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})
+				row, key, err := keys.Create(ctx, models.Actor{}, service.NewKey{Name: "x", Role: models.RoleViewer})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				token, _, _, err := keys.SignIn(ctx, key, address)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				shown := []service.Credential{{Key: key}, {Token: token}}
+				var valid []context.Context
+				for range 100 {
+					for _, s := range shown {
+						actor, ends, err := keys.Identify(ctx, s, address)
+						if err != nil || actor.KeyID != row.ID || ends.Err() != nil {
+							t.Errorf("%+v, %v, want %s", actor, err, row.ID)
+							return
+						}
+						valid = append(valid, ends)
+					}
+				}
+				if _, err := keys.Revoke(ctx, row.ID); err != nil {
+					t.Error(err)
+				}
+				for range 200 {
+					for _, s := range shown {
+						if _, _, err := keys.Identify(ctx, s, address); err == nil {
+							t.Error("the revoked key is accepted")
+							return
+						}
+					}
+				}
+				for _, ends := range valid {
+					if ends.Err() == nil {
+						t.Error("a request of the revoked key does not end")
+						return
+					}
+				}
+			})
+		}
+		all.Wait()
+		cancel()
+		beside.Wait()
 	})
 }
