@@ -330,7 +330,9 @@ func TestIdempotencyKeyOfAnotherAgent(t *testing.T) {
 	if err := server.Restart(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	wait.For(t, "an empty spool", func() bool { return bytes.Contains(b.send("GET", "/readyz", "", bearer(keys["viewer"].Key)...).body, []byte(`"spool":"ok"`)) })
+	wait.For(t, "an empty spool", func() bool {
+		return bytes.Contains(b.send("GET", "/readyz", "", bearer(keys["viewer"].Key)...).body, []byte(`"spool":"ok"`))
+	})
 	counts := map[string]int{}
 	for line := range bytes.Lines(b.send("GET", "/api/sessions/unassigned/export?format=ndjson", "", bearer(keys["analyst"].Key)...).body) {
 		var event struct {
