@@ -444,8 +444,9 @@ func (s *Keys) OfferSetup() string {
 }
 
 // Setup creates the first key, of an admin, for the holder of the setup token, which works
-// once. It returns unauthorized for another token, and after a key exists.
-func (s *Keys) Setup(ctx context.Context, token, name string, address netip.Addr) (*models.APIKey, string, error) {
+// once. It returns unauthorized for another token, and after a key exists. It calls begin
+// before it creates the key, and returns its error.
+func (s *Keys) Setup(ctx context.Context, token, name string, address netip.Addr, begin func() error) (*models.APIKey, string, error) {
 	if err := s.strikes.refusal(address, s.clock.now()); err != nil {
 		return nil, "", err
 	}
@@ -458,6 +459,9 @@ func (s *Keys) Setup(ctx context.Context, token, name string, address netip.Addr
 	if exist || s.setupHash == "" || subtle.ConstantTimeCompare([]byte(hashed(token)), []byte(s.setupHash)) == 0 || !s.clock.now().Before(s.setupEnds) {
 		s.strikes.add(address, s.clock.now())
 		return nil, "", models.Errorf(models.CodeUnauthorized, "the link is not valid: it works once, within an hour of the backend's start, and while no key exists")
+	}
+	if err := begin(); err != nil {
+		return nil, "", err
 	}
 	key, text, err := s.Create(ctx, models.Actor{Name: "the link of the first start"}, NewKey{Name: name, Role: models.RoleAdmin})
 	if err == nil {

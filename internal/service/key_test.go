@@ -123,7 +123,7 @@ func TestKeysAtOnce(t *testing.T) {
 		var first atomic.Int64
 		for range 8 {
 			all.Go(func() {
-				if _, _, err := keys.Setup(ctx, link, "Ada", netip.Addr{}); err == nil {
+				if _, _, err := keys.Setup(ctx, link, "Ada", netip.Addr{}, func() error { return nil }); err == nil {
 					first.Add(1)
 				}
 			})

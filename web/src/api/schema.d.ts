@@ -1356,7 +1356,8 @@ export interface paths {
          * List what actors did
          * @description Newest first. The audit records uploads, starts, stops, changes, deletions, imports,
          *     exports, downloads of files, changes of rules and keys, and sign-ins, with their
-         *     results. Nothing can change or delete an entry; `AUDIT_DAYS` limits their age.
+         *     results. An entry is stored before its action: if the database takes none, the action is
+         *     refused with a 503. Nothing can change or delete an entry; `AUDIT_DAYS` limits their age.
          */
         get: operations["listAudit"];
         put?: never;
@@ -1476,7 +1477,7 @@ export interface components {
         AuditEntry: {
             /** @description The ID of the entry; later entries have larger ones. */
             id: number;
-            /** @description When the request ended. */
+            /** @description When the action began, or was refused. */
             at: components["schemas"]["Time"];
             /** @description The ID of the actor's key; empty without one. */
             key_id: string;
@@ -1496,7 +1497,12 @@ export interface components {
             before: unknown;
             /** @description What it was changed to; null if unknown. */
             after: unknown;
-            /** @description The HTTP status of the answer. */
+            /**
+             * @description An entry is stored before its action. If the action has not finished, it still runs, or the backend ended during it: it may have had its effect.
+             * @enum {unknown}
+             */
+            state: "finished" | "not finished";
+            /** @description The HTTP status of the answer; 0 if the action has not finished. */
             status: number;
             /** @description The code of the error; empty for a success. */
             code: string;
