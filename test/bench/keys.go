@@ -76,12 +76,9 @@ func (l *lab) costOfKeys(ctx context.Context, dialect, name string, events int, 
 			keyed.requests = requests("Authorization: Bearer " + key + "\r\n")
 			sides := []*keySide{open, keyed}
 			for _, s := range sides {
-				c, err := load{s.requests, events, keyedPosters}.dial(ctx, s.backend.URL)
-				if err != nil {
+				if s.clients, err = (load{s.requests, events, keyedPosters}).dial(ctx, s.backend.URL); err != nil {
 					return err
 				}
-				defer c.close() //nolint:errcheck // nothing is left to write
-				s.conns = c.conns
 				if err := s.turn(ctx, warmUp, false); err != nil {
 					return err
 				}
@@ -123,7 +120,7 @@ func spread(values []float64) string {
 type keySide struct {
 	backend      *testbed.Process
 	requests     []request
-	conns        []net.Conn
+	clients      *clients
 	events       int // in each request
 	sent         atomic.Int64
 	acknowledged int64 // events
@@ -131,8 +128,8 @@ type keySide struct {
 	rates, p50, p99, cpu []float64 // requests a second, milliseconds, microseconds each
 }
 
-// withSide starts the backend of a side with a monitored session, calls fn, and then checks
-// that the database has what the backend acknowledged.
+// withSide starts the backend of a side with a monitored session, calls fn, closes the
+// clients, and then checks that the database has what the backend acknowledged.
 func (l *lab) withSide(ctx context.Context, dialect string, side *keySide, fn func() error) error {
 	return l.withStore(ctx, dialect, func(s store) error {
 		err := l.withBackend(ctx, s, func(backend *testbed.Process) error {
@@ -140,7 +137,11 @@ func (l *lab) withSide(ctx context.Context, dialect string, side *keySide, fn fu
 			if _, err := startSession(ctx, backend.URL); err != nil {
 				return err
 			}
-			return fn()
+			err := fn()
+			if side.clients != nil {
+				err = errors.Join(err, side.clients.close())
+			}
+			return err
 		})
 		if err != nil {
 			return err
@@ -153,9 +154,9 @@ func (l *lab) withSide(ctx context.Context, dialect string, side *keySide, fn fu
 // from the time at which the request was due, so a backend that falls behind cannot hide it.
 func (s *keySide) turn(ctx context.Context, length time.Duration, isMeasured bool) error {
 	began, due := time.Now(), atomic.Int64{}
-	latencies := make([]histogram, len(s.conns))
-	workers := make([]worker, len(s.conns))
-	for i, conn := range s.conns {
+	latencies := make([]histogram, len(s.clients.conns))
+	workers := make([]worker, len(s.clients.conns))
+	for i, conn := range s.clients.conns {
 		if err := conn.SetDeadline(began.Add(length + answerTimeout)); err != nil {
 			return err
 		}

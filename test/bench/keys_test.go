@@ -22,12 +22,11 @@ func TestTurnDoesNotHideWaiting(t *testing.T) {
 	}))
 	defer server.Close()
 	side := &keySide{backend: &testbed.Process{URL: server.URL, Process: &os.Process{Pid: os.Getpid()}}, requests: []request{newRequest(eventPath, "", []byte("{}"), isoTime)}, events: 2}
-	c, err := load{side.requests, side.events, keyedPosters}.dial(t.Context(), server.URL)
-	if err != nil {
+	var err error
+	if side.clients, err = (load{side.requests, side.events, keyedPosters}).dial(t.Context(), server.URL); err != nil {
 		t.Fatal(err)
 	}
-	defer c.close()
-	side.conns = c.conns
+	defer side.clients.close() //nolint:errcheck // nothing is left to write
 	for isMeasured, want := range map[bool]int{false: 0, true: 1} {
 		if err := side.turn(t.Context(), time.Second, isMeasured); err != nil {
 			t.Fatal(err)

@@ -91,7 +91,7 @@ func TestKilledDuringAnAction(t *testing.T) {
 		if n, err := io.Copy(io.Discard, response.Body); err == nil {
 			t.Errorf("%d bytes are read of a download that was to be cut", n)
 		}
-		response.Body.Close() //nolint:errcheck // the server is gone
+		response.Body.Close()
 		start()
 		if lines := b.auditOf(admin, "downloadSessionFile"); len(lines) != 1 || lines[0] != unfinished {
 			t.Errorf("after a download that was cut, the audit has %+v", lines)
