@@ -416,6 +416,9 @@ func (s *Keys) SignIn(ctx context.Context, key string, address netip.Addr) (toke
 	token = rand.Text()
 	now := s.clock.now()
 	signIn := models.SignIn{Hash: hashed(token), KeyID: actor.KeyID, CreatedAt: now, ExpiresAt: now.Add(signInLasts)}
+	if h := s.state.Load().lookUp(Credential{Key: key}); h != nil {
+		signIn.ExpiresAt = earlier(signIn.ExpiresAt, h.expires) // then it is as unknown as the key
+	}
 	if err := s.keys.CreateSignIn(ctx, &signIn); err != nil {
 		return "", time.Time{}, actor, err
 	}
