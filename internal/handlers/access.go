@@ -95,37 +95,41 @@ func (a *access) beginEarly(c *echo.Context, operation *apidoc.Operation) error 
 	return note(c).begin()
 }
 
-// auditPatience is how long an operation that may go on without an entry waits for it.
-const auditPatience = 5 * time.Second
-
 // begin stores the entry of an audited operation before it does anything, unless that was
 // done. It returns an error if the operation must not go on without.
 func (a *access) begin(c *echo.Context, operation *apidoc.Operation, n *noted) error {
 	if n.entryID != 0 {
 		return nil
 	}
-	ctx, entry := c.Request().Context(), n.entry(c, operation)
-	mayGoOn := mayGoUnrecorded(c, operation, n.actor)
-	if mayGoOn {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, auditPatience)
-		defer cancel()
-	}
+	ctx, cancel := auditContext(c.Request().Context(), operation)
+	defer cancel()
+	entry := n.entry(c, operation)
 	err := a.audit.Begin(ctx, entry)
 	n.entryID = entry.ID
-	if mayGoOn {
+	// While no key is required, the entry of a download would name nobody, and a full disk
+	// would keep the user from its own evidence.
+	method := c.Request().Method
+	if endsHarm(operation) || n.actor.IsAnonymous() && (method == http.MethodGet || method == http.MethodHead) {
 		return nil // record tries again, and logs what the database does not take
 	}
 	return err
 }
 
-// mayGoUnrecorded reports whether an operation goes on if the database takes no entry. A
-// program that does harm can be stopped, and a leaked key revoked, whatever is wrong with
-// the audit. While no key is required, the entry of a download would name nobody, and a full
-// disk would keep the user from its own evidence.
-func mayGoUnrecorded(c *echo.Context, operation *apidoc.Operation, actor *models.Actor) bool {
-	method := c.Request().Method
-	return operation.ID == "stopMonitor" || operation.ID == "revokeKey" || actor.IsAnonymous() && (method == http.MethodGet || method == http.MethodHead)
+// endsHarm reports whether an operation must be possible whatever is wrong with the audit:
+// the stop of a program, and the revocation of a key.
+func endsHarm(operation *apidoc.Operation) bool {
+	return operation.ID == "stopMonitor" || operation.ID == "revokeKey"
+}
+
+// auditPatience is how long an operation that ends harm waits for the audit, each time.
+const auditPatience = 5 * time.Second
+
+// auditContext returns the context in which an entry is stored.
+func auditContext(ctx context.Context, operation *apidoc.Operation) (context.Context, context.CancelFunc) {
+	if endsHarm(operation) {
+		return context.WithTimeout(ctx, auditPatience)
+	}
+	return ctx, func() {}
 }
 
 // record stores the result of an audited operation, and returns err.
@@ -148,7 +152,9 @@ func (a *access) record(c *echo.Context, operation *apidoc.Operation, err error)
 	} else if response, _ := echo.UnwrapResponse(c.Response()); response != nil && response.Status != 0 {
 		entry.Status = response.Status
 	}
-	a.audit.Record(context.WithoutCancel(c.Request().Context()), entry)
+	ctx, cancel := auditContext(context.WithoutCancel(c.Request().Context()), operation)
+	defer cancel()
+	a.audit.Record(ctx, entry)
 	return err
 }
 

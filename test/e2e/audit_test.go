@@ -122,7 +122,8 @@ func TestKilledDuringAnAction(t *testing.T) {
 }
 
 // TestAuditThatTakesNoEntry checks that nothing audited happens while the database takes no
-// entry, except a stop, the revocation of a key, and downloads while no key is required.
+// entry, except a stop, the revocation of a key, and downloads while no key is required. The
+// first two do not wait for a database that hangs.
 func TestAuditThatTakesNoEntry(t *testing.T) {
 	t.Parallel()
 	server, url := startPostgres(t)
@@ -180,6 +181,19 @@ func TestAuditThatTakesNoEntry(t *testing.T) {
 	}
 	if a := b.send("POST", "/api/monitor/stop", `{"sessionId":"`+session+`"}`, key...); a.status != http.StatusOK {
 		t.Errorf("a stop: %d %s", a.status, a.body)
+	}
+	lock, err := admin.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lock.ExecContext(t.Context(), "LOCK TABLE audit_entries"); err != nil {
+		t.Fatal(err)
+	}
+	if a := b.send("DELETE", "/api/keys/"+keys["other agent"].ID, "", key...); a.status != http.StatusOK {
+		t.Errorf("a revocation while the audit is locked: %d %s", a.status, a.body)
+	}
+	if err := lock.Rollback(); err != nil {
+		t.Fatal(err)
 	}
 	if a := b.send("DELETE", "/api/keys/"+keys["viewer"].ID, "", key...); a.status != http.StatusOK {
 		t.Errorf("a revocation: %d %s", a.status, a.body)
