@@ -30,13 +30,13 @@ type Batch struct {
 
 // StoredKey returns the text under which the batch's key is stored. If the batch came with
 // the key of its agent, the text belongs to that agent: another one that learns Key cannot
-// take it. The tab keeps it apart from what clients send, and the hash keeps it short.
+// take it. No client can send the tab, so nobody can send the text either.
 func (b *Batch) StoredKey() string {
 	if b.Key == "" || !b.OwnSessionsOnly {
 		return b.Key
 	}
-	sum := sha256.Sum256([]byte(b.Key))
-	return b.AgentID + "\t" + hex.EncodeToString(sum[:])
+	sum := sha256.Sum256([]byte(b.AgentID + "\t" + b.Key))
+	return "\t" + hex.EncodeToString(sum[:])
 }
 
 // Group holds batches that are stored in one transaction.

@@ -384,6 +384,7 @@ func TestKeyBelongsToItsAgent(t *testing.T) {
 			{"hostile", "1", "stored"}, {"lab", "2", "stored"}, {"lab", "2", "repeated"}, {"hostile", "1", "repeated"}, {"lab", "3", "conflict"},
 			{"", "4", "stored"}, {"", "4", "repeated"}, {"", "1", "conflict"},
 			{"other", "4", "repeated"}, {"other", "5", "stored"}, {"other", "5", "repeated"}, {"other", "4", "repeated"}, {"other", "6", "conflict"},
+			{strings.Repeat("a", 255), "1", "stored"},
 		} {
 			b := batchOf(newEvent(models.UnassignedID, noon))
 			b.Key, b.Digest, b.AgentID, b.OwnSessionsOnly = key, step.digest, step.agent, step.agent != ""
