@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"runtime"
 	"testing"
 	"time"
 
@@ -35,7 +36,7 @@ func TestTurnDoesNotHideWaiting(t *testing.T) {
 			t.Fatalf("%d turns are measured, want %d", got, want)
 		}
 	}
-	if side.p99[0] < 3*millis(answersAfter) || side.rates[0] > 400 || side.cpu[0] <= 0 || side.acknowledged%2 != 0 {
+	if side.p99[0] < 3*millis(answersAfter) || side.rates[0] > 400 || side.cpu[0] <= 0 && runtime.GOOS == "linux" || side.acknowledged%2 != 0 {
 		t.Errorf("p99 %.0f ms, %.0f requests a second, %.0f µs each, %d events", side.p99[0], side.rates[0], side.cpu[0], side.acknowledged)
 	}
 	if got := spread([]float64{5, 1, 2, 4, 3}); got != "3.000 (2.000 to 4.000)" {
