@@ -46,15 +46,21 @@ func runAgents(ctx context.Context, args []string, cfg config.Config, stdout, st
 		return err
 	}
 	by := models.Actor{Name: "ospulse-backend agents", Role: models.RoleAdmin}
+	entry := models.AuditEntry{ActorName: by.Name, Role: by.Role, Action: "addAgent"}
+	if err := own.audit.Begin(ctx, &entry); err != nil {
+		return plain(err)
+	}
 	agent, token, err := own.keys.AddAgent(ctx, by, args[1])
 	if err != nil {
+		recordFailure(ctx, own.audit, &entry, err)
 		return plain(err)
 	}
 	after, err := json.Marshal(map[string]any{"name": agent.Name})
 	if err != nil {
 		return err
 	}
-	own.audit.Record(ctx, &models.AuditEntry{ActorName: by.Name, Role: by.Role, Action: "addAgent", Target: agent.ID, After: string(after), Status: http.StatusCreated})
+	entry.Target, entry.After, entry.Status = agent.ID, string(after), http.StatusCreated
+	own.audit.Record(ctx, &entry)
 	_, err = fmt.Fprintln(stdout, service.EnrollCommand(reachableURL(cfg), token, selfSigned(cfg, certificates)()))
 	return err
 }

@@ -24,6 +24,7 @@ import (
 	"unicode"
 
 	"ospulse/internal/agentclient"
+	"ospulse/internal/certificate"
 	"ospulse/internal/config"
 	"ospulse/internal/database"
 	"ospulse/internal/durable"
@@ -37,8 +38,9 @@ const doctorUsage = `Check what the backend depends on, and say what to change.
 Usage: ospulse-backend doctor
 
 It checks the data folder and its disk, the database and its settings, the clocks, the
-agents, and the certificates of all https URLs in the settings. It changes nothing, and
-a backend may run meanwhile. Run it as the backend's user, with the backend's settings.
+agents, the backend's own certificate, and those of all https URLs in the settings. It
+changes nothing, and a backend may run meanwhile. Run it as the backend's user, with the
+backend's settings.
 The exit code is 1 if something needs a change; warnings alone are 0.
 `
 
@@ -323,10 +325,12 @@ func (d *doctor) checkAgent(ctx context.Context) {
 }
 
 // expiresSoon is how long before its end a certificate is reported.
-const expiresSoon = 21 * 24 * time.Hour
+const expiresSoon = 30 * 24 * time.Hour
 
-// checkCertificates checks the certificates of the servers that the settings name.
+// checkCertificates checks the backend's own certificate, and those of the servers that the
+// settings name.
 func (d *doctor) checkCertificates(ctx context.Context) {
+	d.checkOwnCertificate()
 	for _, at := range []struct{ setting, url string }{
 		{"PUBLIC_URL", string(d.cfg.PublicURL)}, {"AGENT_SERVICE_URL", string(d.cfg.AgentURL)}, {"WEBHOOK_URL", d.cfg.WebhookURL.Reveal()},
 		{"FILES_URL", d.cfg.FilesURL.Endpoint}, {"BLOCKS_URL", d.cfg.BlocksURL.Endpoint},
@@ -340,6 +344,27 @@ func (d *doctor) checkCertificates(ctx context.Context) {
 	}
 }
 
+// checkOwnCertificate checks the files of the backend's own certificate, if it has one.
+func (d *doctor) checkOwnCertificate() {
+	setting, cert, key := "TLS_CERT", d.cfg.TLSCert, d.cfg.TLSKey
+	if d.cfg.IsSelfSigned() {
+		setting = "TLS=self-signed"
+		cert, key = certificate.Names(d.cfg.TLSDir())
+		if _, err := os.Stat(cert); errors.Is(err, fs.ErrNotExist) {
+			return // the first start of the backend makes it
+		}
+	}
+	if cert == "" {
+		return
+	}
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		d.fault("tls", "%s: %v", setting, err)
+		return
+	}
+	d.judgeCertificate(setting, cert, pair.Leaf)
+}
+
 // checkCertificate connects to an address and checks the certificate there.
 func (d *doctor) checkCertificate(ctx context.Context, setting, address string) {
 	const what = "tls"
@@ -350,10 +375,19 @@ func (d *doctor) checkCertificate(ctx context.Context, setting, address string) 
 		return
 	}
 	defer c.Close()
-	leaf := c.(*tls.Conn).ConnectionState().PeerCertificates[0]
-	if left := leaf.NotAfter.Sub(d.now()); left < expiresSoon {
-		d.warn(what, "%s: the certificate of %s expires in %d days", setting, address, int(left.Hours()/24))
-		return
+	d.judgeCertificate(setting, address, c.(*tls.Conn).ConnectionState().PeerCertificates[0])
+}
+
+// judgeCertificate says until when a certificate is valid.
+func (d *doctor) judgeCertificate(setting, of string, leaf *x509.Certificate) {
+	const what = "tls"
+	ends := leaf.NotAfter.UTC().Format(time.DateOnly)
+	switch left := leaf.NotAfter.Sub(d.now()); {
+	case left <= 0:
+		d.fault(what, "%s: the certificate of %s has expired on %s", setting, of, ends)
+	case left < expiresSoon:
+		d.warn(what, "%s: the certificate of %s expires in %d days", setting, of, int(left.Hours()/24))
+	default:
+		d.ok(what, "%s: the certificate of %s is valid until %s", setting, of, ends)
 	}
-	d.ok(what, "%s: the certificate of %s is valid until %s", setting, address, leaf.NotAfter.UTC().Format(time.DateOnly))
 }

@@ -19,6 +19,7 @@ import (
 	"ospulse/internal/config"
 	"ospulse/internal/database"
 	"ospulse/internal/durable"
+	"ospulse/internal/handlers"
 	"ospulse/internal/models"
 	"ospulse/internal/repository"
 	"ospulse/internal/service"
@@ -85,23 +86,33 @@ func runKeys(ctx context.Context, args []string, cfg config.Config, stdout, stde
 	by := models.Actor{Name: "ospulse-backend keys", Role: models.RoleAdmin}
 	switch action {
 	case "create":
+		entry := models.AuditEntry{ActorName: by.Name, Role: by.Role, Action: "createKey"}
+		if err := audit.Begin(ctx, &entry); err != nil {
+			return plain(err)
+		}
 		key, text, err := keys.Create(ctx, by, wanted)
 		if err != nil {
+			recordFailure(ctx, audit, &entry, err)
 			return plain(err)
 		}
 		after, err := json.Marshal(map[string]any{"name": key.Name, "role": key.Role, "agent": key.AgentName, "expires_at": key.ExpiresAt})
 		if err != nil {
 			return err
 		}
-		audit.Record(ctx, &models.AuditEntry{ActorName: by.Name, Role: by.Role, Action: "createKey", Target: key.ID, After: string(after), Status: http.StatusCreated})
+		entry.Target, entry.After, entry.Status = key.ID, string(after), http.StatusCreated
+		audit.Record(ctx, &entry)
 		_, err = fmt.Fprintln(stdout, text)
 		return err
 	case "revoke":
+		entry := models.AuditEntry{ActorName: by.Name, Role: by.Role, Action: "revokeKey", Target: strings.ToValidUTF8(flags.Arg(0), "\uFFFD")}
+		_ = audit.Begin(ctx, &entry) // a leaked key can be revoked whatever is wrong with the audit
 		key, err := keys.Revoke(ctx, flags.Arg(0))
 		if err != nil {
+			recordFailure(ctx, audit, &entry, err)
 			return plain(err)
 		}
-		audit.Record(ctx, &models.AuditEntry{ActorName: by.Name, Role: by.Role, Action: "revokeKey", Target: key.ID, Status: http.StatusOK})
+		entry.Status = http.StatusOK
+		audit.Record(ctx, &entry)
 		_, err = fmt.Fprintf(stdout, "%s of %s is revoked\n", key.ID, key.Name)
 		return err
 	default:
@@ -139,6 +150,13 @@ func openKeys(ctx context.Context, cfg config.Config, stderr io.Writer) (*keySto
 		return nil, errors.Join(err, db.Close())
 	}
 	return own, nil
+}
+
+// recordFailure completes the entry of an action that failed.
+func recordFailure(ctx context.Context, audit *service.Audit, entry *models.AuditEntry, err error) {
+	entry.Code = models.ErrorCode(err)
+	entry.Status = handlers.StatusOf(entry.Code)
+	audit.Record(ctx, entry)
 }
 
 // plain returns the message of an error for a terminal.

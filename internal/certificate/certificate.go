@@ -112,10 +112,15 @@ func fingerprint(c *tls.Certificate) string {
 // lasts is how long a self-signed certificate is valid. Clients pin it, so it is made once.
 const lasts = 10 * 365 * 24 * time.Hour
 
-// SelfSigned returns the names of the files of a self-signed certificate in a folder. If the
-// folder has none, it makes one for the hosts.
+// Names returns the names of the files of a self-signed certificate in a folder.
+func Names(dir string) (cert, key string) {
+	return filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+}
+
+// SelfSigned returns the Names in a folder. If the folder has no certificate, it makes one
+// for the hosts.
 func SelfSigned(dir string, hosts []string) (cert, key string, err error) {
-	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	cert, key = Names(dir)
 	_, certErr := os.Stat(cert)
 	_, keyErr := os.Stat(key)
 	if err := errors.Join(certErr, keyErr); err == nil || !errors.Is(err, fs.ErrNotExist) {

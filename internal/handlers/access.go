@@ -25,8 +25,9 @@ type Identifier interface {
 	Identify(ctx context.Context, shown service.Credential, address netip.Addr) (models.Actor, context.Context, error)
 }
 
-// Auditor stores what actors did. *service.Audit implements it and documents its contract.
+// Auditor stores what actors do. *service.Audit implements it and documents its contract.
 type Auditor interface {
+	Begin(ctx context.Context, entry *models.AuditEntry) error
 	Record(ctx context.Context, entry *models.AuditEntry)
 }
 
@@ -47,8 +48,12 @@ func (a *access) middleware(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c *echo.Context) error {
 		route := c.Request().Method + " " + c.Path()
 		operation, isKnown := apidoc.Operations()[route]
+		if operation.IsAudited {
+			n := note(c)
+			n.begin = func() error { return a.begin(c, &operation, n) }
+		}
 		if operation.IsPublic || a.pages[route] {
-			return a.record(c, &operation, models.Actor{Address: clientAddress(c).String()}, next(c))
+			return a.record(c, &operation, next(c))
 		}
 		request := c.Request()
 		actor, valid, err := a.keys.Identify(request.Context(), credential(request), clientAddress(c))
@@ -62,54 +67,112 @@ func (a *access) middleware(next echo.HandlerFunc) echo.HandlerFunc {
 		defer cancel(nil)
 		defer context.AfterFunc(valid, func() { cancel(errRevoked) })()
 		c.SetRequest(request.WithContext(ctx))
+		if operation.IsAudited {
+			note(c).actor = &actor
+		}
 		if isKnown && !actor.MayDoAnything() && !slices.Contains(operation.Roles, string(actor.Role)) {
 			err = errRole
-		} else {
+		} else if err = a.beginEarly(c, &operation); err == nil {
 			err = next(c)
 		}
 		// An answer that has begun must still break off, or half of it would look whole.
 		if errors.Is(err, context.Canceled) && !errors.Is(err, errBrokenOff) && context.Cause(ctx) == errRevoked { //nolint:errorlint // the cause is set here
 			err = errRevoked
 		}
-		return a.record(c, &operation, actor, err)
+		return a.record(c, &operation, err)
 	}
 }
 
 // errRevoked ends the requests of an actor whose right has ended.
 var errRevoked = models.Errorf(models.CodeUnauthorized, "the key was revoked or has expired, or keys are required now")
 
-// record stores an audited operation with its result, and returns err.
-func (a *access) record(c *echo.Context, operation *apidoc.Operation, actor models.Actor, err error) error {
+// beginEarly stores the entry of an audited operation before its handler runs. For some,
+// only the handler knows enough for that, and calls begin of its note before it acts.
+func (a *access) beginEarly(c *echo.Context, operation *apidoc.Operation) error {
+	if !operation.IsAudited || operation.ID == "startMonitor" || operation.ID == "stopMonitor" {
+		return nil
+	}
+	return note(c).begin()
+}
+
+// begin stores the entry of an audited operation before it does anything, unless that was
+// done. It returns an error if the operation must not go on without.
+func (a *access) begin(c *echo.Context, operation *apidoc.Operation, n *noted) error {
+	if n.entryID != 0 {
+		return nil
+	}
+	ctx, cancel := auditContext(c.Request().Context(), operation)
+	defer cancel()
+	entry := n.entry(c, operation)
+	err := a.audit.Begin(ctx, entry)
+	n.entryID = entry.ID
+	// While no key is required, the entry of a download would name nobody, and a full disk
+	// would keep the user from its own evidence.
+	method := c.Request().Method
+	if endsHarm(operation) || n.actor.IsAnonymous() && (method == http.MethodGet || method == http.MethodHead) {
+		return nil // record tries again, and logs what the database does not take
+	}
+	return err
+}
+
+// endsHarm reports whether an operation must be possible whatever is wrong with the audit:
+// the stop of a program, and the revocation of a key.
+func endsHarm(operation *apidoc.Operation) bool {
+	return operation.ID == "stopMonitor" || operation.ID == "revokeKey"
+}
+
+// auditPatience is how long an operation that ends harm waits for the audit, each time.
+const auditPatience = 5 * time.Second
+
+// auditContext returns the context in which an entry is stored.
+func auditContext(ctx context.Context, operation *apidoc.Operation) (context.Context, context.CancelFunc) {
+	if endsHarm(operation) {
+		return context.WithTimeout(ctx, auditPatience)
+	}
+	return ctx, func() {}
+}
+
+// record stores the result of an audited operation, and returns err.
+func (a *access) record(c *echo.Context, operation *apidoc.Operation, err error) error {
 	if !operation.IsAudited {
 		return err
 	}
-	noted := note(c)
-	switch {
-	case noted.actor != nil:
-		actor = *noted.actor
-	case operation.IsPublic && models.ErrorCode(err) != models.CodeUnauthorized:
-		return err // otherwise anyone could fill the audit; wrong keys are slowed down
+	n := note(c)
+	if n.actor == nil {
+		if models.ErrorCode(err) != models.CodeUnauthorized {
+			return err // otherwise anyone could fill the audit; wrong keys are slowed down
+		}
+		n.actor = &models.Actor{Address: clientAddress(c).String()}
 	}
-	entry := &models.AuditEntry{
-		KeyID: actor.KeyID, ActorName: actor.Name, Role: actor.Role, Address: actor.Address,
-		Action: operation.ID, SessionID: noted.sessionID, Target: noted.target, Before: noted.before, After: noted.after,
-		RequestID: requestID(c), Status: http.StatusOK,
-	}
+	entry := n.entry(c, operation)
+	entry.Status = http.StatusOK
 	if err != nil {
 		entry.Code = clientError(c, err).Code
-		entry.Status = statusOf(entry.Code)
+		entry.Status = StatusOf(entry.Code)
 	} else if response, _ := echo.UnwrapResponse(c.Response()); response != nil && response.Status != 0 {
 		entry.Status = response.Status
 	}
-	a.audit.Record(context.WithoutCancel(c.Request().Context()), entry)
+	ctx, cancel := auditContext(context.WithoutCancel(c.Request().Context()), operation)
+	defer cancel()
+	a.audit.Record(ctx, entry)
 	return err
 }
 
 // noted is what a handler says about its request, for the audit.
 type noted struct {
-	actor             *models.Actor // of a sign-in
+	begin             func() error // stores the entry before the request does anything
+	entryID           int64        // 0 before that
+	actor             *models.Actor
 	sessionID, target string
 	before, after     string // JSON
+}
+
+// entry returns the entry of a request, without its result.
+func (n *noted) entry(c *echo.Context, operation *apidoc.Operation) *models.AuditEntry {
+	return &models.AuditEntry{
+		ID: n.entryID, KeyID: n.actor.KeyID, ActorName: n.actor.Name, Role: n.actor.Role, Address: n.actor.Address,
+		Action: operation.ID, SessionID: n.sessionID, Target: n.target, Before: n.before, After: n.after, RequestID: requestID(c),
+	}
 }
 
 const notedKey = "noted"

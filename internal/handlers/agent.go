@@ -83,8 +83,12 @@ func (h *agentHandler) enroll(c *echo.Context) error {
 	if err != nil {
 		return err
 	}
-	note(c).actor = &models.Actor{KeyID: key.ID, Name: key.Name, Role: key.Role, AgentID: key.AgentID, Address: clientAddress(c).String()}
+	n := note(c)
+	n.actor = &models.Actor{KeyID: key.ID, Name: key.Name, Role: key.Role, AgentID: key.AgentID, Address: clientAddress(c).String()}
 	noteKey(c, key)
+	if err := n.begin(); err != nil { // nobody has the key yet
+		return err
+	}
 	c.Response().Header().Set("Cache-Control", "no-store")
 	return c.JSON(http.StatusCreated, map[string]string{"key": text, "agent_id": key.AgentID, "name": key.AgentName})
 }

@@ -41,7 +41,8 @@ type auditView struct {
 	Target    string          `json:"target"`
 	Before    json.RawMessage `json:"before"` // null if unknown
 	After     json.RawMessage `json:"after"`  // null if unknown
-	Status    int             `json:"status"`
+	State     string          `json:"state"`
+	Status    int             `json:"status"` // 0 if not finished
 	Code      models.Code     `json:"code"`
 	RequestID string          `json:"request_id"`
 }
@@ -49,7 +50,10 @@ type auditView struct {
 func newAuditView(e *models.AuditEntry) auditView {
 	view := auditView{
 		ID: e.ID, At: models.FormatTime(e.At), KeyID: e.KeyID, Actor: e.ActorName, Role: e.Role, Address: e.Address, Action: e.Action, SessionID: e.SessionID,
-		Target: e.Target, Status: e.Status, Code: e.Code, RequestID: e.RequestID,
+		Target: e.Target, State: "finished", Status: e.Status, Code: e.Code, RequestID: e.RequestID,
+	}
+	if e.Status == 0 {
+		view.State = "not finished"
 	}
 	if e.Before != "" {
 		view.Before = json.RawMessage(e.Before)

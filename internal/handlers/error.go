@@ -32,8 +32,8 @@ type ruleFault struct {
 	Reason string `json:"reason"`
 }
 
-// statusOf maps each code to its HTTP status.
-func statusOf(code models.Code) int {
+// StatusOf maps each code to its HTTP status.
+func StatusOf(code models.Code) int {
 	switch code {
 	case models.CodeInvalid:
 		return http.StatusBadRequest
@@ -98,7 +98,7 @@ func handleError(log *slog.Logger) echo.HTTPErrorHandler {
 			return
 		}
 		e := clientError(c, err)
-		status := statusOf(e.Code)
+		status := StatusOf(e.Code)
 		if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
 			c.Response().Header().Set("Retry-After", retryAfter)
 		}

@@ -21,7 +21,7 @@ type KeyService interface {
 	Revoke(ctx context.Context, id string) (*models.APIKey, error)
 	SignIn(ctx context.Context, key string, address netip.Addr) (token string, expires time.Time, actor models.Actor, err error)
 	SignOut(ctx context.Context, token string) error
-	Setup(ctx context.Context, token, name string, address netip.Addr) (*models.APIKey, string, error)
+	Setup(ctx context.Context, token, name string, address netip.Addr, begin func() error) (*models.APIKey, string, error)
 }
 
 // maxKeyRequestBytes is the largest body of a request about keys.
@@ -96,7 +96,12 @@ func (h *keyHandler) signInWith(c *echo.Context, key string) (models.Actor, erro
 	if err != nil {
 		return actor, err
 	}
-	note(c).actor = &actor
+	// Nobody knows the token yet, so the sign-in has no effect before its entry.
+	n := note(c)
+	n.actor = &actor
+	if err := n.begin(); err != nil {
+		return actor, err
+	}
 	setCookie(c, token, expires)
 	return actor, nil
 }
@@ -121,7 +126,11 @@ func (h *keyHandler) setUp(c *echo.Context) error {
 	if err := readJSON(c, maxKeyRequestBytes, &request); err != nil {
 		return err
 	}
-	key, text, err := h.keys.Setup(c.Request().Context(), request.Token, request.Name, clientAddress(c))
+	key, text, err := h.keys.Setup(c.Request().Context(), request.Token, request.Name, clientAddress(c), func() error {
+		n := note(c)
+		n.actor = &models.Actor{Role: models.RoleAdmin, Address: clientAddress(c).String()}
+		return n.begin()
+	})
 	if err != nil {
 		return err
 	}

@@ -24,4 +24,6 @@ func (everyone) Identify(context.Context, service.Credential, netip.Addr) (model
 // unaudited is a service.Audit that records nothing.
 type unaudited struct{ handlers.AuditService }
 
+func (unaudited) Begin(context.Context, *models.AuditEntry) error { return nil }
+
 func (unaudited) Record(context.Context, *models.AuditEntry) {}

@@ -314,6 +314,9 @@ func (h *sessionHandler) start(c *echo.Context) error {
 	n := note(c)
 	n.sessionID = auditText(id)
 	n.changed(nil, request)
+	if err := n.begin(); err != nil {
+		return err
+	}
 	session, err := h.sessions.Start(c.Request().Context(), id, request.Agent, models.Monitoring{
 		Mode: *request.Mode, PIDs: request.Processes, EntryPoint: request.EntryPoint, Arguments: request.Arguments,
 		Limits:    models.StartLimits{Network: request.Network, TimeoutSeconds: request.TimeoutSeconds, MemoryMB: request.MemoryMB},
@@ -353,7 +356,11 @@ func (h *sessionHandler) stop(c *echo.Context) error {
 	if err != nil {
 		return err
 	}
-	note(c).sessionID = auditText(id)
+	n := note(c)
+	n.sessionID = auditText(id)
+	if err := n.begin(); err != nil {
+		return err
+	}
 	stopped, err := h.sessions.Stop(c.Request().Context(), id)
 	if err != nil {
 		return err

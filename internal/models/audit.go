@@ -2,8 +2,9 @@ package models
 
 import "time"
 
-// AuditEntry records that an actor did something, or tried to. Entries are never changed;
-// only AUDIT_DAYS removes them.
+// AuditEntry records that an actor did something, or tried to. It is stored before the
+// action, and completed once, after it. Otherwise entries are never changed; only AUDIT_DAYS
+// removes them.
 type AuditEntry struct {
 	ID        int64     `gorm:"primaryKey"`
 	At        time.Time `gorm:"not null;index:idx_audit_entries_at"`
@@ -16,7 +17,7 @@ type AuditEntry struct {
 	Target    string    `gorm:"type:text;not null;default:''"` // what else the path names, such as a rule's or a key's ID
 	Before    string    `gorm:"type:text;not null;default:''"` // JSON of what was changed; "" if unknown
 	After     string    `gorm:"type:text;not null;default:''"` // JSON of the change; "" if unknown
-	Status    int       `gorm:"not null"`                      // HTTP status of the answer
+	Status    int       `gorm:"not null"`                      // HTTP status of the answer; 0 if the action has not finished
 	Code      Code      `gorm:"type:varchar(32);not null;default:''"`
 	RequestID string    `gorm:"column:request_id;type:varchar(100);not null;default:''"`
 }

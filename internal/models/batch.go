@@ -1,6 +1,8 @@
 package models
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"time"
 )
@@ -11,7 +13,7 @@ type Batch struct {
 	Faults []ItemFault // items of the request that were not accepted
 
 	// Key, if not empty, was chosen by the client for this request. A batch is not
-	// stored if its key was seen before. Digest identifies the content of the request.
+	// stored if its StoredKey was seen before. Digest identifies the content of the request.
 	Key    string
 	Digest string
 
@@ -24,6 +26,17 @@ type Batch struct {
 	// OwnSessionsOnly says that the batch came with the key of its agent. Its events cannot
 	// name the session of another agent: they belong to what their own agent monitors.
 	OwnSessionsOnly bool
+}
+
+// StoredKey returns the text under which the batch's key is stored. If the batch came with
+// the key of its agent, the text belongs to that agent: another one that learns Key cannot
+// take it. No client can send the tab, so nobody can send the text either.
+func (b *Batch) StoredKey() string {
+	if b.Key == "" || !b.OwnSessionsOnly {
+		return b.Key
+	}
+	sum := sha256.Sum256([]byte(b.AgentID + "\t" + b.Key))
+	return "\t" + hex.EncodeToString(sum[:])
 }
 
 // Group holds batches that are stored in one transaction.

@@ -22,6 +22,19 @@ func (r *Audit) Append(ctx context.Context, entry *models.AuditEntry) error {
 	return translate(r.db, err, "the audit entry")
 }
 
+// Complete stores the result of an action, whose entry is without a status. It returns
+// not_found if there is none. The time stays that of the beginning.
+func (r *Audit) Complete(ctx context.Context, entry *models.AuditEntry) error {
+	err := r.db.Write(ctx, func(tx *gorm.DB) error {
+		done := tx.Model(entry).Where("status = 0").Select("*").Omit("id", "at").Updates(entry)
+		if done.Error == nil && done.RowsAffected == 0 {
+			return gorm.ErrRecordNotFound
+		}
+		return done.Error
+	})
+	return translate(r.db, err, "the audit entry")
+}
+
 // List returns the entries that the filter selects, newest first.
 func (r *Audit) List(ctx context.Context, filter models.AuditFilter) ([]models.AuditEntry, error) {
 	query := r.db.Read(ctx).Order("id DESC").Limit(filter.Limit)

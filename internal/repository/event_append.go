@@ -205,23 +205,27 @@ func (a *appending) markStatement(group models.Group, marked *bool) database.Sta
 
 // claimStatements returns statements that insert the batches' keys. They set repeated for
 // each key that existed. A statement waits if another transaction is inserting the same
-// key.
+// key. The request of an agent is also repeated if it was stored under the key as the agent
+// sent it: by an older version, or before the agent had a key of its own.
 func (a *appending) claimStatements(batches []models.Batch) (statements []database.Statement, repeated []bool) {
 	repeated = make([]bool, len(batches))
 	var keyed []int
+	keys := make([]string, len(batches))
 	for i := range batches {
-		if batches[i].Key != "" && !plant.Is("ignore the idempotency key") {
+		keys[i] = batches[i].StoredKey()
+		if keys[i] != "" && !plant.Is("ignore the idempotency key") {
 			keyed = append(keyed, i)
 		}
 	}
 	// All transactions insert keys in one order, so that they cannot deadlock. The sort
 	// is stable: the first of equal keys stays the first.
-	slices.SortStableFunc(keyed, func(i, j int) int { return cmp.Compare(batches[i].Key, batches[j].Key) })
+	slices.SortStableFunc(keyed, func(i, j int) int { return cmp.Compare(keys[i], keys[j]) })
 	for _, i := range keyed {
 		repeated[i] = true
 		statements = append(statements, database.Statement{
-			Text: "INSERT INTO idempotency_keys (key, digest, receipt, created_at) VALUES (?, ?, '', ?) ON CONFLICT (key) DO NOTHING RETURNING key",
-			Args: []any{batches[i].Key, batches[i].Digest, a.now},
+			Text: "INSERT INTO idempotency_keys (key, digest, receipt, created_at) SELECT ?, ?, '', ? " +
+				"WHERE NOT EXISTS (SELECT 1 FROM idempotency_keys WHERE key = ? AND digest = ?) ON CONFLICT (key) DO NOTHING RETURNING key",
+			Args: []any{keys[i], batches[i].Digest, a.now, batches[i].Key, batches[i].Digest},
 			Dest: []any{new(string)},
 			Row:  func() { repeated[i] = false },
 		})
@@ -421,7 +425,7 @@ func keepReceipt(writes []database.Statement, batch *models.Batch, r models.Rece
 	}
 	text, err := json.Marshal(r)
 	return append(writes, database.Statement{
-		Text: "UPDATE idempotency_keys SET receipt = ?, session_id = ? WHERE key = ?", Args: []any{string(text), sessionID, batch.Key},
+		Text: "UPDATE idempotency_keys SET receipt = ?, session_id = ? WHERE key = ?", Args: []any{string(text), sessionID, batch.StoredKey()},
 	}), err
 }
 
@@ -429,7 +433,8 @@ func (a *appending) keptReceipt(batch *models.Batch) (r models.Receipt, err erro
 	var digest, text string
 	found := false
 	err = a.tx.Run(a.ctx, database.Statement{
-		Text: "SELECT digest, receipt FROM idempotency_keys WHERE key = ?", Args: []any{batch.Key}, Dest: []any{&digest, &text}, Row: func() { found = true },
+		Text: "SELECT digest, receipt FROM idempotency_keys WHERE key IN (?, ?) ORDER BY digest = ? DESC LIMIT 1",
+		Args: []any{batch.StoredKey(), batch.Key, batch.Digest}, Dest: []any{&digest, &text}, Row: func() { found = true },
 	})
 	switch {
 	case err != nil:

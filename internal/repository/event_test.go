@@ -370,6 +370,43 @@ func TestRepeatedKeyIsStoredOnce(t *testing.T) {
 	})
 }
 
+// TestKeyBelongsToItsAgent checks that an agent cannot take the key of another one, and that
+// a request is recognized that was stored before the agent had a key.
+func TestKeyBelongsToItsAgent(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, db *database.DB) {
+		events := repository.NewEvents(db)
+		key := strings.Repeat("k", 255)
+		var stored int64
+		for _, step := range []struct {
+			agent, digest string // agent "" has no key
+			want          string
+		}{
+			{"hostile", "1", "stored"}, {"lab", "2", "stored"}, {"lab", "2", "repeated"}, {"hostile", "1", "repeated"}, {"lab", "3", "conflict"},
+			{"", "4", "stored"}, {"", "4", "repeated"}, {"", "1", "conflict"},
+			{"other", "4", "repeated"}, {"other", "5", "stored"}, {"other", "5", "repeated"}, {"other", "4", "repeated"}, {"other", "6", "conflict"},
+			{strings.Repeat("a", 255), "1", "stored"},
+		} {
+			b := batchOf(newEvent(models.UnassignedID, noon))
+			b.Key, b.Digest, b.AgentID, b.OwnSessionsOnly = key, step.digest, step.agent, step.agent != ""
+			receipt, err := appendBatch(t.Context(), events, b)
+			got := string(models.ErrorCode(err))
+			switch {
+			case err == nil && receipt.Repeated:
+				got = "repeated"
+			case err == nil:
+				got = "stored"
+				stored++
+			}
+			if got != step.want || err == nil && receipt.Stored != 1 {
+				t.Errorf("%+v: %s, %+v, %v", step, got, receipt, err)
+			}
+		}
+		if session, err := repository.NewSessions(db).Get(t.Context(), models.UnassignedID); err != nil || session.EventCount != stored {
+			t.Errorf("%d events are stored, %v; want %d", session.EventCount, err, stored)
+		}
+	})
+}
+
 // TestOldKeysAreDeletedButTheNewest checks that the newest key of each session is kept:
 // an agent that was offline for long repeats its last request.
 func TestOldKeysAreDeletedButTheNewest(t *testing.T) {

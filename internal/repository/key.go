@@ -37,10 +37,11 @@ func (r *Keys) List(ctx context.Context, limit int) ([]models.APIKey, error) {
 	return keys, translate(r.db, err, "the keys")
 }
 
-// FindByHash returns the key with a hash, or not_found.
-func (r *Keys) FindByHash(ctx context.Context, hash string) (*models.APIKey, error) {
+// FindByHash returns the key with a hash, or not_found. The same goes for a key that is
+// revoked, or expired at a time.
+func (r *Keys) FindByHash(ctx context.Context, hash string, at time.Time) (*models.APIKey, error) {
 	var key models.APIKey
-	err := r.db.ReadForIngest(ctx).Where("hash = ?", hash).Take(&key).Error
+	err := r.db.ReadForIngest(ctx).Where("hash = ? AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?)", hash, at).Take(&key).Error
 	return &key, translate(r.db, err, "the key")
 }
 
@@ -137,10 +138,11 @@ func (r *Keys) SignIns(ctx context.Context, at time.Time) ([]models.SignIn, erro
 	return found, translate(r.db, err, "the sign-ins")
 }
 
-// FindSignIn returns the sign-in with a hash, or not_found.
-func (r *Keys) FindSignIn(ctx context.Context, hash string) (*models.SignIn, error) {
+// FindSignIn returns the sign-in with a hash, or not_found. The same goes for one that has
+// expired at a time.
+func (r *Keys) FindSignIn(ctx context.Context, hash string, at time.Time) (*models.SignIn, error) {
 	var found models.SignIn
-	err := r.db.ReadForIngest(ctx).Where("hash = ?", hash).Take(&found).Error
+	err := r.db.ReadForIngest(ctx).Where("hash = ? AND expires_at > ?", hash, at).Take(&found).Error
 	return &found, translate(r.db, err, "the sign-in")
 }
 

@@ -122,7 +122,7 @@ func fill(t *testing.T, db *database.DB, files *sample.Store) {
 		&models.Process{SessionID: "s", PID: 1, StartedAt: takenAt, FirstSeen: first, LastSeen: last, EventCounts: map[string]int64{"x": 1}},
 		&models.Segment{SessionID: "s", FirstTime: first, LastTime: last, Columns: []byte{0, 1, 2, 255}},
 		&models.SessionTotals{SessionID: "s", Seq: 3, Missing: []models.SeqSpan{{First: 1, Last: 2}}},
-		&models.IdempotencyKey{Key: "k", Digest: "d", Receipt: "{}", CreatedAt: takenAt},
+		&models.IdempotencyKey{Key: "\tk", Digest: "d", Receipt: "{}", CreatedAt: takenAt},
 		&models.WriterMark{Writer: "w", Number: 7, UpdatedAt: takenAt},
 	}
 	err := db.Write(t.Context(), func(tx *gorm.DB) error {

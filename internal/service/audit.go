@@ -13,6 +13,7 @@ import (
 // contracts.
 type AuditRepository interface {
 	Append(ctx context.Context, entry *models.AuditEntry) error
+	Complete(ctx context.Context, entry *models.AuditEntry) error
 	List(ctx context.Context, filter models.AuditFilter) ([]models.AuditEntry, error)
 	DeleteBefore(ctx context.Context, at time.Time) (removed int64, err error)
 }
@@ -36,11 +37,31 @@ func NewAudit(entries AuditRepository, keep time.Duration, clock Clock, log *slo
 	return &Audit{entries, keep, clock, log}
 }
 
-// Record stores an entry with the present time. An entry that the database does not take is
-// written to the log as a whole, because the action has already happened.
+// Begin stores an entry with the present time before its action. Record completes it. If a
+// crash comes between, the entry says that the action has not finished. The caller must not
+// act after an error, which is unavailable.
+func (a *Audit) Begin(ctx context.Context, entry *models.AuditEntry) error {
+	entry.At, entry.Status = a.clock.now(), 0
+	err := a.entries.Append(ctx, entry)
+	if err == nil {
+		return nil
+	}
+	entry.ID = 0 // the commit may have failed after the database had chosen it
+	if models.ErrorCode(err) == models.CodeUnavailable {
+		return err
+	}
+	return models.Wrap(err, models.CodeUnavailable, "the audit cannot record this, so it was not done")
+}
+
+// Record stores the result of an action: in the entry of Begin, or in a new one. An entry
+// that the database does not take is written to the log as a whole, because the action has
+// already happened.
 func (a *Audit) Record(ctx context.Context, entry *models.AuditEntry) {
-	entry.At = a.clock.now()
-	if err := a.entries.Append(ctx, entry); err != nil {
+	store := a.entries.Complete
+	if entry.ID == 0 {
+		entry.At, store = a.clock.now(), a.entries.Append
+	}
+	if err := store(ctx, entry); err != nil {
 		a.log.Error("an entry of the audit could not be stored", "error", err, "key_id", entry.KeyID, "actor", entry.ActorName, "address", entry.Address,
 			"action", entry.Action, "session_id", entry.SessionID, "target", entry.Target, "before", entry.Before, "after", entry.After, "status", entry.Status, "request_id", entry.RequestID)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/hex"
 	"log/slog"
 	"net/netip"
@@ -24,7 +25,7 @@ type KeyRepository interface {
 	Exist(ctx context.Context) (bool, error)
 	Valid(ctx context.Context, at time.Time) ([]models.APIKey, error)
 	List(ctx context.Context, limit int) ([]models.APIKey, error)
-	FindByHash(ctx context.Context, hash string) (*models.APIKey, error)
+	FindByHash(ctx context.Context, hash string, at time.Time) (*models.APIKey, error)
 	Create(ctx context.Context, key *models.APIKey, maxKeys int) error
 	Revoke(ctx context.Context, id string, at time.Time) (*models.APIKey, error)
 	MarkUsed(ctx context.Context, used map[string]time.Time) error
@@ -37,7 +38,7 @@ type KeyRepository interface {
 type SignInRepository interface {
 	CreateSignIn(ctx context.Context, signIn *models.SignIn) error
 	SignIns(ctx context.Context, at time.Time) ([]models.SignIn, error)
-	FindSignIn(ctx context.Context, hash string) (*models.SignIn, error)
+	FindSignIn(ctx context.Context, hash string, at time.Time) (*models.SignIn, error)
 	DeleteSignIn(ctx context.Context, hash string) error
 	DeleteSignInsBefore(ctx context.Context, at time.Time) error
 }
@@ -269,16 +270,17 @@ func (k *keyState) lookUp(shown Credential) *holder {
 
 func (s *Keys) isInTime(h *holder) bool { return h.expires.IsZero() || s.clock.now().Before(h.expires) }
 
-// exists reports whether the database has the credential, valid or not.
+// exists reports whether the database has the credential and it is valid. The time that this
+// takes, and what the caller does next, must not tell an invalid one from an unknown one.
 func (s *Keys) exists(ctx context.Context, shown Credential) (bool, error) {
 	if len(shown.Key) > maxCredential || len(shown.Token) > maxCredential {
 		return false, nil
 	}
 	var err error
 	if shown.Key != "" {
-		_, err = s.keys.FindByHash(ctx, hashed(shown.Key))
+		_, err = s.keys.FindByHash(ctx, hashed(shown.Key), s.clock.now())
 	} else {
-		_, err = s.keys.FindSignIn(ctx, hashed(shown.Token))
+		_, err = s.keys.FindSignIn(ctx, hashed(shown.Token), s.clock.now())
 	}
 	if models.ErrorCode(err) == models.CodeNotFound {
 		return false, nil
@@ -414,6 +416,9 @@ func (s *Keys) SignIn(ctx context.Context, key string, address netip.Addr) (toke
 	token = rand.Text()
 	now := s.clock.now()
 	signIn := models.SignIn{Hash: hashed(token), KeyID: actor.KeyID, CreatedAt: now, ExpiresAt: now.Add(signInLasts)}
+	if h := s.state.Load().lookUp(Credential{Key: key}); h != nil {
+		signIn.ExpiresAt = earlier(signIn.ExpiresAt, h.expires) // then it is as unknown as the key
+	}
 	if err := s.keys.CreateSignIn(ctx, &signIn); err != nil {
 		return "", time.Time{}, actor, err
 	}
@@ -442,8 +447,9 @@ func (s *Keys) OfferSetup() string {
 }
 
 // Setup creates the first key, of an admin, for the holder of the setup token, which works
-// once. It returns unauthorized for another token, and after a key exists.
-func (s *Keys) Setup(ctx context.Context, token, name string, address netip.Addr) (*models.APIKey, string, error) {
+// once. It returns unauthorized for another token, and after a key exists. It calls begin
+// before it creates the key, and returns its error.
+func (s *Keys) Setup(ctx context.Context, token, name string, address netip.Addr, begin func() error) (*models.APIKey, string, error) {
 	if err := s.strikes.refusal(address, s.clock.now()); err != nil {
 		return nil, "", err
 	}
@@ -453,9 +459,12 @@ func (s *Keys) Setup(ctx context.Context, token, name string, address netip.Addr
 	if err != nil {
 		return nil, "", err
 	}
-	if exist || s.setupHash == "" || hashed(token) != s.setupHash || !s.clock.now().Before(s.setupEnds) {
+	if exist || s.setupHash == "" || subtle.ConstantTimeCompare([]byte(hashed(token)), []byte(s.setupHash)) == 0 || !s.clock.now().Before(s.setupEnds) {
 		s.strikes.add(address, s.clock.now())
 		return nil, "", models.Errorf(models.CodeUnauthorized, "the link is not valid: it works once, within an hour of the backend's start, and while no key exists")
+	}
+	if err := begin(); err != nil {
+		return nil, "", err
 	}
 	key, text, err := s.Create(ctx, models.Actor{Name: "the link of the first start"}, NewKey{Name: name, Role: models.RoleAdmin})
 	if err == nil {

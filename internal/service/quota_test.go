@@ -2,6 +2,8 @@ package service
 
 import (
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,5 +52,27 @@ func TestQuotas(t *testing.T) {
 	}
 	if none := NewQuotas(0, 0, 1, 1); none.Take("a", 1_000_000, 1<<30, now) != nil {
 		t.Error("without a quota something is refused")
+	}
+}
+
+// TestQuotasAtOnce checks that many requests at once get what the quota allows, and no more.
+func TestQuotasAtOnce(t *testing.T) {
+	q := NewQuotas(100, 0, 1, 1)
+	var all sync.WaitGroup
+	var taken atomic.Int64
+	now := time.Now()
+	for i := range 8 {
+		all.Go(func() {
+			for j := range 1000 {
+				if q.Take("mad", 1, 1, now) == nil {
+					taken.Add(1)
+				}
+				_ = q.Take(fmt.Sprint(i, j), 1, 1, now)
+			}
+		})
+	}
+	all.Wait()
+	if want := int64(100 * quotaBurst.Seconds()); taken.Load() != want {
+		t.Errorf("%d of %d events are taken", taken.Load(), want)
 	}
 }

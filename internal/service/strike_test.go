@@ -2,6 +2,7 @@ package service
 
 import (
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 )
@@ -41,5 +42,27 @@ func TestStrikes(t *testing.T) {
 	}
 	if len(s.by) > maxStrikers {
 		t.Errorf("%d addresses are remembered", len(s.by))
+	}
+}
+
+// TestStrikesAtOnce checks that no wrong key is lost of many at once, also while addresses
+// are forgotten.
+func TestStrikesAtOnce(t *testing.T) {
+	const each = maxStrikers/8 + 20
+	var s strikes
+	var all sync.WaitGroup
+	now, from := time.Now(), netip.MustParseAddr("192.0.2.1")
+	for i := range 8 {
+		all.Go(func() {
+			for j := range each {
+				s.add(from, now)
+				s.add(netip.AddrFrom4([4]byte{10, byte(i), byte(j >> 8), byte(j)}), now.Add(-time.Second))
+				_ = s.refusal(from, now)
+			}
+		})
+	}
+	all.Wait()
+	if got := s.by[strikerOf(from)].count; got != 8*each || len(s.by) > maxStrikers {
+		t.Errorf("%d wrong keys of %d are counted, and %d addresses", got, 8*each, len(s.by))
 	}
 }

@@ -6,6 +6,7 @@
 // scenario.go lists the scenarios. Each group has a file: ingest.go stores events,
 // query.go and export.go read what archive.go has stored, stream.go follows new events,
 // and real.go does the same with recorded events, beside VictoriaLogs (victoria.go).
+// keys.go compares a backend that requires keys with an open one.
 package main
 
 import (

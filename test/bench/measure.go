@@ -26,7 +26,8 @@ type measurement struct {
 	Limits []compared `json:"-"` // as in scenario.against
 }
 
-// compared is a limit's figure, a rate, milliseconds or bytes, and the scenario's ratio to it.
+// compared is a limit's figure, a rate, milliseconds, bytes or microseconds, and the
+// scenario's ratio to it.
 type compared struct{ limit, ratio float64 }
 
 // results are the measurements of each round, by database and scenario.
@@ -91,6 +92,8 @@ func (c *comparison) compare(m measurement, f figures) compared {
 		return compared{f.p50Millis, m.P50Millis / f.p50Millis}
 	case c.byBytes:
 		return compared{f.bytesEach, m.BytesEach / f.bytesEach}
+	case c.byCPU:
+		return compared{f.cpuMicros, f.cpuRatio}
 	}
 	return compared{f.perSecond, m.PerSecond / f.perSecond}
 }

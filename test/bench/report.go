@@ -38,8 +38,9 @@ type goalReport struct {
 type limitReport struct {
 	Limit     string      `json:"limit"`
 	PerSecond float64     `json:"per_second,omitempty"`
-	P50Millis float64     `json:"p50_ms,omitempty"` // if the comparison is by latency
-	BytesEach float64     `json:"bytes,omitempty"`  // if it is by size
+	P50Millis float64     `json:"p50_ms,omitempty"`         // if the comparison is by latency
+	BytesEach float64     `json:"bytes,omitempty"`          // if it is by size
+	CPUMicros float64     `json:"backend_cpu_us,omitempty"` // if it is by processor time
 	Ratio     float64     `json:"ratio"`
 	Goal      *goalReport `json:"goal,omitempty"`
 }
@@ -67,6 +68,8 @@ func newScenarioReport(s scenario, m measurement) scenarioReport {
 			l.P50Millis = figure
 		case c.byBytes:
 			l.BytesEach = figure
+		case c.byCPU:
+			l.CPUMicros = figure
 		default:
 			l.PerSecond = figure
 		}

@@ -8,15 +8,15 @@ import (
 )
 
 func TestRatioIsTheMedianOfTheRoundsOwn(t *testing.T) {
-	rates, latency := &comparison{}, &comparison{byP50: true}
+	rates, latency, cpu := &comparison{}, &comparison{byP50: true}, &comparison{byCPU: true}
 	var rounds []measurement
 	for _, round := range []struct{ scenario, limit float64 }{{50, 100}, {90, 300}, {160, 200}} {
 		m := measurement{PerSecond: round.scenario, P50Millis: 6}
-		f := figures{perSecond: round.limit, p50Millis: round.limit / 100}
-		m.Limits = []compared{rates.compare(m, f), latency.compare(m, f)}
+		f := figures{perSecond: round.limit, p50Millis: round.limit / 100, cpuMicros: 7, cpuRatio: round.limit / 200}
+		m.Limits = []compared{rates.compare(m, f), latency.compare(m, f), cpu.compare(m, f)}
 		rounds = append(rounds, m)
 	}
-	want := measurement{PerSecond: 90, P50Millis: 6, Limits: []compared{{200, 0.5}, {2, 3}}}
+	want := measurement{PerSecond: 90, P50Millis: 6, Limits: []compared{{200, 0.5}, {2, 3}, {7, 1}}}
 	if got := medians(rounds); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}

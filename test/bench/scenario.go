@@ -40,6 +40,7 @@ type comparison struct {
 	limit   limit
 	byP50   bool    // compare the median latency, not the rate
 	byBytes bool    // compare the bytes of an event on disk
+	byCPU   bool    // compare the processor time of the backend
 	min     float64 // goals of the ratio, 0 is none
 	max     float64
 }
@@ -57,6 +58,8 @@ type figures struct {
 	p50Millis float64
 	p99Millis float64
 	bytesEach float64 // of an event on disk
+	cpuMicros float64 // of the backend
+	cpuRatio  float64 // of the scenario to this; the median of pairs of turns
 }
 
 func newFigures(t *tally, length time.Duration) figures {
@@ -74,6 +77,7 @@ func scenarios(l *lab, dialect string) []scenario {
 		streamScenarios(),
 		realScenarios(l, dialect),
 		ruleScenarios(),
+		keyScenarios(),
 	)
 	for i := range all {
 		all[i].against = slices.DeleteFunc(all[i].against, func(c comparison) bool { return c.limit.measure == nil })

@@ -67,6 +67,8 @@ func (s *scenarioReport) lines() [][]string {
 			limit = fmt.Sprintf("p50 %5.2f ms", l.P50Millis)
 		case l.BytesEach > 0:
 			limit = fmt.Sprintf("%6.0f bytes", l.BytesEach)
+		case l.CPUMicros > 0:
+			limit = fmt.Sprintf("CPU %5.1f µs", l.CPUMicros)
 		}
 		goal, met := summary(goals)
 		lines = append(lines, append(cells[:len(cells):len(cells)], l.Limit, limit, fmt.Sprintf("%.3f", l.Ratio), goal, met))

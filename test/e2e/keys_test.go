@@ -12,6 +12,7 @@ import (
 	"maps"
 	"net/http"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -301,6 +302,62 @@ func TestAgentsKey(t *testing.T) {
 			t.Errorf("the agents' names are %v", names)
 		}
 	})
+}
+
+// TestIdempotencyKeyOfAnotherAgent checks that a hostile agent cannot take the key of another
+// agent's request, also while the database is away. A request that was sent before the agent
+// had a key is recognized.
+func TestIdempotencyKeyOfAnotherAgent(t *testing.T) {
+	t.Parallel()
+	server, url := startPostgres(t)
+	b := startBackend(t, map[string]string{"DATABASE_URL": url, "COMMIT_TIMEOUT": "4s"})
+	stored := func(eventType string, header ...string) (r receipt) {
+		t.Helper()
+		var a answer
+		wait.For(t, "the receipt of a batch", func() bool { // 202 while a busy database is too slow
+			a = b.send("POST", "/api/events/batch", `[{"event_type":"`+eventType+`"}]`, header...)
+			return a.status == http.StatusOK
+		})
+		b.decode(a, http.StatusOK, &r)
+		return r
+	}
+	before := stored("old", "Idempotency-Key: old")
+	keys := b.createKeys()
+	own, hostile := bearer(keys["agent"].Key), bearer(keys["other agent"].Key)
+	if again := stored("old", append(own, "Idempotency-Key: old")...); !reflect.DeepEqual(again, before) {
+		t.Errorf("the repeated request gets %+v, not %+v", again, before)
+	}
+	stored("hostile", append(hostile, "Idempotency-Key: taken")...)
+	if r := stored("own", append(own, "Idempotency-Key: taken")...); r.Stored != 1 {
+		t.Errorf("the agent's own batch gets %+v", r)
+	}
+	if err := server.Stop(pgtest.Fast); err != nil {
+		t.Fatal(err)
+	}
+	for _, sender := range [][]string{hostile, own, own} {
+		wait.For(t, "a batch in the spool", func() bool {
+			return b.send("POST", "/api/events/batch", `[{"event_type":"spooled"}]`, append(sender, "Idempotency-Key: spooled")...).status == http.StatusAccepted
+		})
+	}
+	if err := server.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wait.For(t, "an empty spool", func() bool {
+		return bytes.Contains(b.send("GET", "/readyz", "", bearer(keys["viewer"].Key)...).body, []byte(`"spool":"ok"`))
+	})
+	counts := map[string]int{}
+	for line := range bytes.Lines(b.send("GET", "/api/sessions/unassigned/export?format=ndjson", "", bearer(keys["analyst"].Key)...).body) {
+		var event struct {
+			Type string `json:"event_type"`
+		}
+		if err := json.Unmarshal(line, &event); err != nil {
+			t.Fatal(err)
+		}
+		counts[event.Type]++
+	}
+	if want := map[string]int{"old": 1, "hostile": 1, "own": 1, "spooled": 2}; !maps.Equal(counts, want) {
+		t.Errorf("the backend has %v, want %v", counts, want)
+	}
 }
 
 // TestOwnersOfSessions checks that an analyst deletes only what was created with the same

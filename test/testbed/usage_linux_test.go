@@ -37,3 +37,15 @@ func TestMemoryOfThisProcess(t *testing.T) {
 		t.Errorf("%d bytes, %d at most", resident, peak)
 	}
 }
+
+// TestThreadCPU checks that both figures of the processor time agree. Threads that have ended
+// count in one of them only.
+func TestThreadCPU(t *testing.T) {
+	for began := CPU(os.Getpid()); CPU(os.Getpid()) < began+5*tick; { // work
+	}
+	before := CPU(os.Getpid())
+	precise := ThreadCPU(os.Getpid())
+	if after := CPU(os.Getpid()); precise < before/2 || precise > after+2*tick {
+		t.Errorf("%s, want %s to %s", precise, before, after)
+	}
+}

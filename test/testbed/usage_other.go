@@ -9,6 +9,9 @@ import "time"
 // CPU returns 0.
 func CPU(int) time.Duration { return 0 }
 
+// ThreadCPU returns 0.
+func ThreadCPU(int) time.Duration { return 0 }
+
 // PostgresCPU returns 0.
 func PostgresCPU() time.Duration { return 0 }
 

@@ -1457,7 +1457,8 @@ export interface paths {
          * List what actors did
          * @description Newest first. The audit records uploads, starts, stops, changes, deletions, imports,
          *     exports, downloads of files, changes of rules and keys, and sign-ins, with their
-         *     results. Nothing can change or delete an entry; `AUDIT_DAYS` limits their age.
+         *     results. An entry is stored before its action: if the database takes none, the action is
+         *     refused with a 503. Nothing can change or delete an entry; `AUDIT_DAYS` limits their age.
          */
         get: operations["listAudit"];
         put?: never;
@@ -1577,7 +1578,7 @@ export interface components {
         AuditEntry: {
             /** @description The ID of the entry; later entries have larger ones. */
             id: number;
-            /** @description When the request ended. */
+            /** @description When the action began, or was refused. */
             at: components["schemas"]["Time"];
             /** @description The ID of the actor's key; empty without one. */
             key_id: string;
@@ -1597,7 +1598,12 @@ export interface components {
             before: unknown;
             /** @description What it was changed to; null if unknown. */
             after: unknown;
-            /** @description The HTTP status of the answer. */
+            /**
+             * @description An entry is stored before its action. If the action has not finished, it still runs, or the backend ended during it: it may have had its effect.
+             * @enum {unknown}
+             */
+            state: "finished" | "not finished";
+            /** @description The HTTP status of the answer; 0 if the action has not finished. */
             status: number;
             /** @description The code of the error; empty for a success. */
             code: string;
@@ -5176,7 +5182,7 @@ export interface components {
         Fields: string;
         /** @description The session that the events belong to. The backend ignores an unknown ID. */
         IntoSession: string;
-        /** @description The same request with the same key, within 90 days (IDEMPOTENCY_KEEP), gets the first answer again and stores nothing. A different request with the key is a 409. */
+        /** @description The same request with the same key, within 90 days (IDEMPOTENCY_KEEP), gets the first answer again and stores nothing. A different request with the key is a 409. The key of a request with an agent's key belongs to that agent. */
         IdempotencyKey: string;
         /** @description The name of the agent that sends the events, as in its heartbeats. Without it, the agent is the only one known at the sender's address, else the backend's own. */
         FromAgent: string;
@@ -7195,7 +7201,7 @@ export interface operations {
                 sessionId?: components["parameters"]["IntoSession"];
             };
             header?: {
-                /** @description The same request with the same key, within 90 days (IDEMPOTENCY_KEEP), gets the first answer again and stores nothing. A different request with the key is a 409. */
+                /** @description The same request with the same key, within 90 days (IDEMPOTENCY_KEEP), gets the first answer again and stores nothing. A different request with the key is a 409. The key of a request with an agent's key belongs to that agent. */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
                 /** @description The name of the agent that sends the events, as in its heartbeats. Without it, the agent is the only one known at the sender's address, else the backend's own. */
                 "X-OSPulse-Agent"?: components["parameters"]["FromAgent"];
@@ -7247,7 +7253,7 @@ export interface operations {
                 sessionId?: components["parameters"]["IntoSession"];
             };
             header?: {
-                /** @description The same request with the same key, within 90 days (IDEMPOTENCY_KEEP), gets the first answer again and stores nothing. A different request with the key is a 409. */
+                /** @description The same request with the same key, within 90 days (IDEMPOTENCY_KEEP), gets the first answer again and stores nothing. A different request with the key is a 409. The key of a request with an agent's key belongs to that agent. */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
                 /** @description The name of the agent that sends the events, as in its heartbeats. Without it, the agent is the only one known at the sender's address, else the backend's own. */
                 "X-OSPulse-Agent"?: components["parameters"]["FromAgent"];
@@ -7299,7 +7305,7 @@ export interface operations {
                 sessionId?: components["parameters"]["IntoSession"];
             };
             header?: {
-                /** @description The same request with the same key, within 90 days (IDEMPOTENCY_KEEP), gets the first answer again and stores nothing. A different request with the key is a 409. */
+                /** @description The same request with the same key, within 90 days (IDEMPOTENCY_KEEP), gets the first answer again and stores nothing. A different request with the key is a 409. The key of a request with an agent's key belongs to that agent. */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
                 /** @description The name of the agent that sends the events, as in its heartbeats. Without it, the agent is the only one known at the sender's address, else the backend's own. */
                 "X-OSPulse-Agent"?: components["parameters"]["FromAgent"];
@@ -7354,7 +7360,7 @@ export interface operations {
                 sessionId?: components["parameters"]["IntoSession"];
             };
             header?: {
-                /** @description The same request with the same key, within 90 days (IDEMPOTENCY_KEEP), gets the first answer again and stores nothing. A different request with the key is a 409. */
+                /** @description The same request with the same key, within 90 days (IDEMPOTENCY_KEEP), gets the first answer again and stores nothing. A different request with the key is a 409. The key of a request with an agent's key belongs to that agent. */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
                 /** @description The name of the agent that sends the events, as in its heartbeats. Without it, the agent is the only one known at the sender's address, else the backend's own. */
                 "X-OSPulse-Agent"?: components["parameters"]["FromAgent"];
@@ -7406,7 +7412,7 @@ export interface operations {
                 sessionId?: components["parameters"]["IntoSession"];
             };
             header?: {
-                /** @description The same request with the same key, within 90 days (IDEMPOTENCY_KEEP), gets the first answer again and stores nothing. A different request with the key is a 409. */
+                /** @description The same request with the same key, within 90 days (IDEMPOTENCY_KEEP), gets the first answer again and stores nothing. A different request with the key is a 409. The key of a request with an agent's key belongs to that agent. */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
                 /** @description The name of the agent that sends the events, as in its heartbeats. Without it, the agent is the only one known at the sender's address, else the backend's own. */
                 "X-OSPulse-Agent"?: components["parameters"]["FromAgent"];

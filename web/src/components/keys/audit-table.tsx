@@ -73,17 +73,28 @@ export function AuditTable({ entries }: { entries: readonly AuditEntry[] }) {
               <Subject entry={entry} />
             </td>
             <td className={cell}>
-              {entry.code === "" ? (
-                <span className="text-good">done</span>
-              ) : (
-                <span className="text-bad">{entry.code.replaceAll("_", " ")}</span>
-              )}
+              <Result entry={entry} />
             </td>
           </tr>
         ))}
       </tbody>
     </table>
   );
+}
+
+/** How an action ended, if it has. */
+export function Result({ entry }: { entry: Pick<AuditEntry, "state" | "code"> }) {
+  if (entry.state === "not finished")
+    return (
+      <>
+        not finished
+        <span className="block text-xs text-muted">
+          It still runs, or the backend ended during it. It may have had its effect.
+        </span>
+      </>
+    );
+  if (entry.code !== "") return <span className="text-bad">{entry.code.replaceAll("_", " ")}</span>;
+  return <span className="text-good">done</span>;
 }
 
 /** A date and a time of day, below each other on a telephone. */

@@ -1,5 +1,18 @@
-import { expect, test } from "vitest";
-import { changesOf } from "./audit-table";
+import { cleanup, render, screen } from "@testing-library/react";
+import { afterEach, expect, test } from "vitest";
+import { changesOf, Result } from "./audit-table";
+
+afterEach(cleanup);
+
+test.each([
+  ["finished", "", "done"],
+  ["finished", "not_found", "not found"],
+  ["not finished", "", "not finished"],
+] as const)("an action that is %s with the code %j", (state, code, text) => {
+  render(<Result entry={{ state, code }} />);
+  expect(screen.getByText(text)).toBeDefined();
+  expect(screen.queryByText(/may have had its effect/) !== null).toBe(state === "not finished");
+});
 
 test("a change shows the members that differ", () => {
   expect(
