@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -95,8 +96,8 @@ func (a *access) record(c *echo.Context, operation *apidoc.Operation, actor mode
 		Action: operation.ID, SessionID: noted.sessionID, Target: noted.target, Before: noted.before, After: noted.after,
 		RequestID: requestID(c), Status: http.StatusOK,
 	}
-	if err != nil {
-		entry.Code = clientError(c, err).Code
+	if failure := cmp.Or(err, noted.failure); failure != nil {
+		entry.Code = clientError(c, failure).Code
 		entry.Status = statusOf(entry.Code)
 	} else if response, _ := echo.UnwrapResponse(c.Response()); response != nil && response.Status != 0 {
 		entry.Status = response.Status
@@ -108,6 +109,7 @@ func (a *access) record(c *echo.Context, operation *apidoc.Operation, actor mode
 // noted is what a handler says about its request, for the audit.
 type noted struct {
 	actor             *models.Actor // of a sign-in
+	failure           error         // of a request whose answer is not that of an error
 	sessionID, target string
 	before, after     string // JSON
 }

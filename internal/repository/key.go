@@ -87,7 +87,7 @@ func (r *Keys) MarkUsed(ctx context.Context, used map[string]time.Time) error {
 	return translate(r.db, err, "the keys")
 }
 
-// CreateSignIn stores a browser that signed in.
+// CreateSignIn stores a browser that signed in. It returns conflict if its attempt was used.
 func (r *Keys) CreateSignIn(ctx context.Context, signIn *models.SignIn) error {
 	err := r.db.Write(ctx, func(tx *gorm.DB) error { return tx.Create(signIn).Error })
 	return translate(r.db, err, "the sign-in")
@@ -105,6 +105,12 @@ func (r *Keys) FindSignIn(ctx context.Context, hash string) (*models.SignIn, err
 	var found models.SignIn
 	err := r.db.ReadForIngest(ctx).Where("hash = ?", hash).Take(&found).Error
 	return &found, translate(r.db, err, "the sign-in")
+}
+
+// DeleteSignInsOf removes the sign-ins with a key, or those of a person.
+func (r *Keys) DeleteSignInsOf(ctx context.Context, keyID string) error {
+	err := r.db.Write(ctx, func(tx *gorm.DB) error { return tx.Where("key_id = ?", keyID).Delete(&models.SignIn{}).Error })
+	return translate(r.db, err, "the sign-ins")
 }
 
 // DeleteSignIn removes a sign-in, if it exists.
