@@ -125,8 +125,11 @@ func (h *personHandler) signIn(c *echo.Context, attempt openid.Attempt) (person 
 		return person, "", expires, err
 	}
 	token, expires, err = h.people.SignInPerson(ctx, person, attempt.Secret)
-	if models.ErrorCode(err) == models.CodeConflict {
+	switch models.ErrorCode(err) {
+	case models.CodeConflict:
 		err = &openid.Failure{Reason: openid.ReasonExpired, Err: err}
+	case models.CodeForbidden:
+		err = &openid.Failure{Reason: openid.ReasonNoRole, Err: err}
 	}
 	return person, token, expires, err
 }

@@ -15,7 +15,7 @@ type Reason string
 // The reasons.
 const (
 	ReasonDenied   Reason = "denied"   // the provider refused the person or the request
-	ReasonNoRole   Reason = "no_role"  // no value of the role claim has a role
+	ReasonNoRole   Reason = "no_role"  // no value of the role claim is in the settings
 	ReasonExpired  Reason = "expired"  // the attempt is of another browser, was used, or took too long
 	ReasonProvider Reason = "provider" // the provider does not answer, or not as a provider
 	ReasonToken    Reason = "token"    // the answer is not for this attempt, or not of this provider

@@ -106,9 +106,9 @@ func (p *Provider) SignInURL(ctx context.Context, attempt Attempt) (string, erro
 	return d.config.AuthCodeURL(attempt.derive("state"), oidc.Nonce(attempt.derive("nonce")), oauth2.S256ChallengeOption(attempt.derive("verifier"))), nil
 }
 
-// Identify exchanges the code of an answer for an ID token, and returns whom it names. The
-// caller must have compared the state. issuer is what the answer says, "" if nothing (RFC
-// 9207). The error is a *Failure; for ReasonNoRole, the person is returned too.
+// Identify exchanges the code of an answer for an ID token, and returns whom it names,
+// without a role if the claim has none. The caller must have compared the state. issuer is
+// what the answer says, "" if nothing (RFC 9207). The error is a *Failure.
 func (p *Provider) Identify(ctx context.Context, attempt Attempt, code, issuer string) (models.Person, error) {
 	ctx, cancel := context.WithTimeout(oidc.ClientContext(ctx, p.client), callTimeout)
 	defer cancel()
@@ -137,11 +137,7 @@ func (p *Provider) Identify(ctx context.Context, attempt Attempt, code, issuer s
 	if err := p.check(token, claims, attempt); err != nil {
 		return models.Person{}, &Failure{ReasonToken, err}
 	}
-	person := models.Person{Issuer: p.settings.Issuer, Subject: token.Subject, Name: nameOf(claims), Role: p.settings.roleOf(claims)}
-	if person.Role == "" {
-		return person, Failf(ReasonNoRole, "OIDC_ROLES has no role for the values of the claim %q of %q", p.settings.RoleClaim, person.Name)
-	}
-	return person, nil
+	return models.Person{Issuer: p.settings.Issuer, Subject: token.Subject, Name: nameOf(claims), Role: p.settings.roleOf(claims)}, nil
 }
 
 // check checks what the verifier leaves to its caller.

@@ -23,9 +23,17 @@ func newPersonActor(p *models.Person) models.Actor {
 }
 
 // SignInPerson returns a token for the cookie of a browser at which the provider identified
-// a person, and when it expires. attempt is the secret of the browser's attempt. It returns
-// conflict for an attempt that signed somebody in before.
+// a person, and when it expires. attempt is the secret of the browser's attempt. The name
+// and the role count in all browsers of the person. It returns conflict for an attempt that
+// signed somebody in before. It returns forbidden for a person without a role, whose other
+// sign-ins end.
 func (s *Keys) SignInPerson(ctx context.Context, person models.Person, attempt string) (token string, expires time.Time, err error) {
+	if person.Role == "" {
+		if err := s.endSignIns(ctx, person.ID()); err != nil {
+			return "", time.Time{}, err
+		}
+		return "", time.Time{}, models.Errorf(models.CodeForbidden, "OIDC_ROLES has no role for %q", person.Name)
+	}
 	token, now := rand.Text(), s.clock.now()
 	signIn := models.SignIn{Hash: hashed(token), KeyID: person.ID(), CreatedAt: now, ExpiresAt: now.Add(signInLasts), Person: person, Attempt: new(hashed(attempt))}
 	if err := s.keys.CreateSignIn(ctx, &signIn); err != nil {
@@ -58,13 +66,17 @@ func (s *Keys) SignOutPerson(ctx context.Context, id string) (*models.Person, er
 	}
 	for i := range signIns {
 		if signIns[i].KeyID == id {
-			if err := s.keys.DeleteSignInsOf(ctx, id); err != nil {
-				return nil, err
-			}
-			return &signIns[i].Person, s.Load(ctx)
+			return &signIns[i].Person, s.endSignIns(ctx, id)
 		}
 	}
 	return nil, models.Errorf(models.CodeNotFound, "no person with the ID %.100q is signed in", id)
+}
+
+func (s *Keys) endSignIns(ctx context.Context, id string) error {
+	if err := s.keys.DeleteSignInsOf(ctx, id); err != nil {
+		return err
+	}
+	return s.Load(ctx)
 }
 
 // Strike counts a failed sign-in of a person like a wrong key of the address. It reports

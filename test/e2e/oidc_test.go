@@ -45,7 +45,6 @@ type identityProvider struct {
 
 // authorization is a person's attempt, and how the provider answers it.
 type authorization struct {
-	provider         *identityProvider
 	nonce, challenge string
 	claims           func(claims map[string]any)
 	sign             func(p *identityProvider, claims map[string]any) string
@@ -464,17 +463,20 @@ func TestOIDCPeople(t *testing.T) {
 		}
 		admin := b.signInAs(p, "s-1", "Ada", []string{"users", "admins"})
 		ann, bob := b.signInAs(p, "s-2", "Ann\x1b[31m\u0085", "analysts"), b.signInAs(p, "s-3", "Ann", []any{1, "analysts", nil})
-		again := b.signInAs(p, "s-2", "Ann Smith", []string{"users"})
+		if one, two := me(ann), me(bob); one.Name != "Ann[31m" || one.Role != "analyst" || two.Role != "analyst" || one.KeyID == two.KeyID {
+			t.Errorf("the others are %+v and %+v", one, two)
+		}
 		if ada, first := me(admin), me("Cookie: "+cookie.Name+"="+cookie.Value); ada.Role != "admin" || ada.Name != "Ada" || ada != first || !strings.HasPrefix(ada.KeyID, "oidc-") || len(ada.KeyID) != 32 {
 			t.Errorf("the admin is %+v and %+v", ada, first)
-		}
-		if one, two, three := me(ann), me(bob), me(again); one.Name != "Ann[31m" || one.Role != "analyst" || one.KeyID == two.KeyID || one.KeyID != three.KeyID || three.Role != "viewer" {
-			t.Errorf("the others are %+v, %+v and %+v", one, two, three)
 		}
 		session := b.createSessionOf(ann)
 		wantError(t, b.send("DELETE", "/api/sessions/"+session, "", bob), http.StatusForbidden, "forbidden", "created by Ann")
 		if a := b.send("DELETE", "/api/sessions/"+session, "", ann); a.status != http.StatusAccepted {
 			t.Errorf("%d %s", a.status, a.body)
+		}
+		again := b.signInAs(p, "s-2", "Ann Smith", []string{"users"})
+		if before, now := me(ann), me(again); before != now || now.Name != "Ann Smith" || now.Role != "viewer" {
+			t.Errorf("a person with another role is %+v, and in an older browser %+v", now, before)
 		}
 		if key := b.createKeyBy(admin, `{"name":"lab","role":"agent"}`); b.send("POST", "/api/events", `{"event_type":"x"}`, bearer(key.Key)...).status != http.StatusOK {
 			t.Error("the key of an agent does not work")
@@ -521,6 +523,52 @@ func TestOIDCPeople(t *testing.T) {
 		}
 		if want := []string{"admin endSignIns 200", "admin endSignIns 404", "admin createKey 201", "admin signInAtProvider 303", "admin signInAtProvider 303"}; !slices.Equal(lines, want) {
 			t.Errorf("got  %q\nwant %q", lines, want)
+		}
+	})
+}
+
+// TestOIDCPersonWithoutRole checks that a person who has lost the role, and tries to sign in
+// again, is signed out everywhere.
+func TestOIDCPersonWithoutRole(t *testing.T) {
+	t.Parallel()
+	p := newIdentityProvider(t)
+	b := startBackend(t, p.settings())
+	ann, bob := b.signInAs(p, "s-2", "Ann", "analysts"), b.signInAs(p, "s-3", "Bob", "analysts")
+	b.end(b.begin(p, authorization{claims: func(claims map[string]any) { claims["sub"], claims["roles"] = "s-2", nil }}, "/api/oidc/sign-in"))
+	wantError(t, b.send("GET", "/api/me", "", ann), http.StatusUnauthorized, "unauthorized", "not valid")
+	if a := b.send("GET", "/api/me", "", bob); a.status != http.StatusOK {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+}
+
+// TestOIDCUpgrade checks that the sign-ins of a database without people stay.
+func TestOIDCUpgrade(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, env map[string]string) {
+		p := newIdentityProvider(t)
+		env["DATA_DIR"] = t.TempDir()
+		b := startBackend(t, env)
+		key := b.createKey("", `{"name":"Ada","role":"admin"}`)
+		var tokens []string
+		for range 2 {
+			tokens = append(tokens, b.send("POST", "/api/sign-in", `{"key":"`+key.Key+`"}`).cookie(cookieOf(b)))
+		}
+		b.stop()
+		db := openDatabase(t, env)
+		for _, statement := range []string{
+			"DROP INDEX idx_sign_ins_attempt", "ALTER TABLE sign_ins DROP COLUMN attempt", "ALTER TABLE sign_ins DROP COLUMN issuer",
+			"ALTER TABLE sign_ins DROP COLUMN subject", "ALTER TABLE sign_ins DROP COLUMN name", "ALTER TABLE sign_ins DROP COLUMN role",
+		} {
+			if _, err := db.ExecContext(t.Context(), statement); err != nil {
+				t.Fatal(err)
+			}
+		}
+		maps.Copy(env, p.settings())
+		b = startBackend(t, env)
+		b.signInAs(p, "s-1", "Ada", "admins")
+		for _, token := range tokens {
+			if a := b.send("GET", "/api/me", "", "Cookie: "+cookieOf(b)+"="+token); a.status != http.StatusOK {
+				t.Errorf("%d %s", a.status, a.body)
+			}
 		}
 	})
 }

@@ -68,13 +68,13 @@ export function SignedInPeople({ own }: { own: string }) {
           ))}
         </tbody>
       </table>
-      {ending && <EndSignIns of={ending} onClose={() => setEnding(undefined)} />}
+      {ending && <EndSignIns of={ending} isOwn={ending.id === own} onClose={() => setEnding(undefined)} />}
     </section>
   );
 }
 
 /** Asks for confirmation before it ends all sign-ins of a person. */
-function EndSignIns({ of, onClose }: { of: SignIn; onClose: () => void }) {
+function EndSignIns({ of, isOwn, onClose }: { of: SignIn; isOwn: boolean; onClose: () => void }) {
   const queries = useQueryClient();
   const notify = useNotify();
   const end = useMutation({
@@ -103,6 +103,7 @@ function EndSignIns({ of, onClose }: { of: SignIn; onClose: () => void }) {
         The requests and streams of{" "}
         <SafeText text={of.name} limit={200} className="font-medium break-words" /> end within seconds. The
         provider decides whether this person can sign in again: remove the role there first.
+        {isOwn && " They are your own, so you will be signed out."}
       </p>
       {end.isError && (
         <p role="alert" className="mt-2 text-bad">
