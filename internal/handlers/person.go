@@ -146,8 +146,8 @@ func (h *personHandler) fail(c *echo.Context, attempt openid.Attempt, person mod
 	if !ok {
 		failure = &openid.Failure{Reason: openid.ReasonFailed, Err: err}
 	}
-	if h.people.Strike(clientAddress(c)) { // otherwise anyone could fill the audit and the log
-		h.log.Warn("a person could not sign in", "id", requestID(c), "reason", failure.Reason, "error", failure)
+	h.log.Warn("a person could not sign in", "id", requestID(c), "reason", failure.Reason, "error", failure)
+	if h.people.Strike(clientAddress(c)) { // otherwise anyone could fill the audit
 		n := note(c)
 		n.actor, n.failure = actorOf(c, person), err
 		if ok {

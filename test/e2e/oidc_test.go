@@ -202,6 +202,10 @@ func (b *backend) begin(p *identityProvider, a authorization, path string) attem
 		query.Get("redirect_uri") != oidcPublic+"/api/oidc/callback" || query.Get("code_challenge_method") != "S256" || len(query.Get("state")) < 43 || len(query.Get("nonce")) < 43 {
 		b.t.Fatalf("%d %s", begun.status, to)
 	}
+	cookie := begun.header.Get("Set-Cookie")
+	if !strings.HasPrefix(cookie, cookieOf(b)+"-oidc=") || !strings.HasSuffix(cookie, "; Path=/; Max-Age=600; HttpOnly; SameSite=Lax") {
+		b.t.Errorf("the cookie of an attempt is %s", cookie)
+	}
 	a.nonce, a.challenge = query.Get("nonce"), query.Get("code_challenge")
 	code := rand.Text()
 	p.mu.Lock()
@@ -317,6 +321,15 @@ func TestOIDCRefusals(t *testing.T) {
 			from.cookie = b.begin(p, authorization{}, "/api/oidc/sign-in?to=/findings%3Flevel%3Dhigh").cookie
 		}, "expired", 401},
 		{"an invented cookie", authorization{}, func(from *attempt) { from.cookie = "." }, "expired", 401},
+		{"no cookie, for an attempt without a secret", authorization{}, func(from *attempt) {
+			derived := func(use string) string { sum := sha256.Sum256([]byte(use + " ")); return encoded(sum[:]) }
+			challenge := sha256.Sum256([]byte(derived("verifier")))
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.codes[from.query.Get("code")] = &authorization{nonce: derived("nonce"), challenge: encoded(challenge[:])}
+			from.cookie = ""
+			from.query.Set("state", derived("state"))
+		}, "expired", 401},
 		{"the answer of another provider", authorization{}, func(from *attempt) { from.query.Set("iss", "https://other.test") }, "token", 401},
 		{"the code of another attempt", authorization{}, func(from *attempt) {
 			from.query["code"] = b.begin(p, authorization{}, "/api/oidc/sign-in").query["code"]
