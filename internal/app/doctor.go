@@ -37,9 +37,10 @@ const doctorUsage = `Check what the backend depends on, and say what to change.
 Usage: ospulse-backend doctor
 
 It checks the data folder and its disk, the database and its settings, the clocks, the
-agents, the OpenID Connect provider, and the certificates of all https URLs in the settings. It changes nothing, and
-a backend may run meanwhile. Run it as the backend's user, with the backend's settings.
-The exit code is 1 if something needs a change; warnings alone are 0.
+agents, the OpenID Connect provider, and the certificates of all https URLs in the
+settings. It changes nothing, and a backend may run meanwhile. Run it as the backend's
+user, with the backend's settings. The exit code is 1 if something needs a change;
+warnings alone are 0.
 `
 
 // doctorPatience limits each check, so that a host that does not answer costs no more.

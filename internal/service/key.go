@@ -113,7 +113,8 @@ func NewKeys(keys KeyRepository, agents AgentLister, policy KeyPolicy, clock Clo
 }
 
 // Required reports whether every request needs a key: other machines can reach the backend,
-// people can sign in, or a key was created at any time. Revoking the last key does not open the backend again.
+// people can sign in, or a key was created at any time. Revoking the last key does not open
+// the backend again.
 func (s *Keys) Required() bool { return s.state.Load().anonymous == nil }
 
 // Load reads the keys again. Requests of keys that are not valid any more end. If it fails,
@@ -435,7 +436,8 @@ func (s *Keys) SignOut(ctx context.Context, token string) error {
 }
 
 // OfferSetup returns a token with which someone can create the first key within an hour; ""
-// unless keys are required, none exists, and people cannot sign in. The program prints it on its terminal.
+// unless keys are required, none exists, and people cannot sign in. The program prints it on
+// its terminal.
 func (s *Keys) OfferSetup() string {
 	if s.state.Load().exist || !s.Required() || s.policy.Issuer != "" {
 		return ""

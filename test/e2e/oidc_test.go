@@ -41,6 +41,8 @@ type identityProvider struct {
 	codes   map[string]*authorization
 	secrets []string // codes and tokens, which no log may have
 	isAway  bool
+	methods []string // token_endpoint_auth_methods_supported
+	clients []string // how the client of each exchange identified itself
 }
 
 // authorization is a person's attempt, and how the provider answers it.
@@ -68,7 +70,7 @@ func newIdentityProvider(t *testing.T) *identityProvider {
 		}
 		sendJSON(t, w, map[string]any{
 			"issuer": p.URL, "authorization_endpoint": p.URL + "/authorize", "token_endpoint": p.URL + "/token", "jwks_uri": p.URL + "/keys",
-			"id_token_signing_alg_values_supported": []string{"none", "HS256", "RS256"},
+			"id_token_signing_alg_values_supported": []string{"none", "HS256", "RS256"}, "token_endpoint_auth_methods_supported": p.methods,
 		})
 	})
 	mux.HandleFunc("GET /keys", func(w http.ResponseWriter, _ *http.Request) {
@@ -93,13 +95,17 @@ func encoded(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
 
 // exchange answers the exchange of a code. It takes each code as often as it comes.
 func (p *identityProvider) exchange(w http.ResponseWriter, r *http.Request) {
-	id, secret, _ := r.BasicAuth()
+	id, secret, isBasic := r.BasicAuth()
+	if !isBasic {
+		id, secret = r.FormValue("client_id"), r.FormValue("client_secret")
+	}
 	p.mu.Lock()
+	p.clients = append(p.clients, fmt.Sprintf("basic %t, secret %t", isBasic, secret != ""))
 	a := p.codes[r.FormValue("code")]
 	p.mu.Unlock()
 	sum := sha256.Sum256([]byte(r.FormValue("code_verifier")))
 	w.Header().Set("Content-Type", "application/json")
-	if a == nil || id != oidcClient || secret != oidcSecret || encoded(sum[:]) != a.challenge || r.FormValue("redirect_uri") != oidcPublic+"/api/oidc/callback" {
+	if a == nil || id != oidcClient || secret != oidcSecret && secret != "" || encoded(sum[:]) != a.challenge || r.FormValue("redirect_uri") != oidcPublic+"/api/oidc/callback" {
 		w.WriteHeader(http.StatusBadRequest)
 		fmt.Fprint(w, `{"error":"invalid_grant"}`) //nolint:errcheck // the client has gone
 		return
@@ -654,6 +660,32 @@ func TestOIDCProviderIsAway(t *testing.T) {
 			t.Errorf("%d %s", a.status, a.body)
 		}
 	})
+}
+
+// TestOIDCClients checks how the backend identifies itself at the provider: with its secret
+// in the way that the provider announces, and without one by PKCE alone; each code once.
+func TestOIDCClients(t *testing.T) {
+	t.Parallel()
+	for want, tt := range map[string]struct {
+		methods []string
+		secret  string
+	}{
+		"basic true, secret true":   {nil, oidcSecret},
+		"basic false, secret true":  {[]string{"client_secret_post", "private_key_jwt"}, oidcSecret},
+		"basic false, secret false": {[]string{"client_secret_basic", "none"}, ""},
+	} {
+		p := newIdentityProvider(t)
+		p.methods = tt.methods
+		settings := p.settings()
+		settings["OIDC_CLIENT_SECRET"] = tt.secret
+		b := startBackend(t, settings)
+		b.signInAs(p, "s-1", "Ada", "admins")
+		b.end(b.begin(p, authorization{exchange: http.NotFound}, "/api/oidc/sign-in"))
+		if !slices.Equal(p.clients, []string{want, want}) {
+			t.Errorf("got %q, want %q twice", p.clients, want)
+		}
+		b.stop()
+	}
 }
 
 // TestOIDCSignInsEndWithTheirProvider checks that sign-ins at a provider end when the
