@@ -38,10 +38,10 @@ const doctorUsage = `Check what the backend depends on, and say what to change.
 Usage: ospulse-backend doctor
 
 It checks the data folder and its disk, the database and its settings, the clocks, the
-agents, the backend's own certificate, and those of all https URLs in the settings. It
-changes nothing, and a backend may run meanwhile. Run it as the backend's user, with the
-backend's settings.
-The exit code is 1 if something needs a change; warnings alone are 0.
+agents, the OpenID Connect provider, the backend's own certificate, and those of all https
+URLs in the settings. It changes nothing, and a backend may run meanwhile. Run it as the
+backend's user, with the backend's settings. The exit code is 1 if something needs a change;
+warnings alone are 0.
 `
 
 // doctorPatience limits each check, so that a host that does not answer costs no more.
@@ -57,7 +57,7 @@ func runDoctor(ctx context.Context, args []string, cfg config.Config, stdout io.
 		return errors.New("doctor takes no arguments; see ospulse-backend doctor --help")
 	}
 	d := &doctor{cfg: cfg, now: time.Now, out: stdout}
-	for _, check := range []func(context.Context){d.checkBackend, d.checkFolder, d.checkDatabase, d.checkClock, d.checkAgent, d.checkCertificates} {
+	for _, check := range []func(context.Context){d.checkBackend, d.checkFolder, d.checkDatabase, d.checkClock, d.checkAgent, d.checkProvider, d.checkCertificates} {
 		limited, cancel := context.WithTimeout(ctx, doctorPatience)
 		check(limited)
 		cancel()
@@ -322,6 +322,18 @@ func (d *doctor) checkAgent(ctx context.Context) {
 	if its, err := http.ParseTime(response.Header.Get("Date")); err == nil {
 		d.compareClock("agent", its)
 	}
+}
+
+// checkProvider asks the OpenID Connect provider.
+func (d *doctor) checkProvider(ctx context.Context) {
+	if d.cfg.OIDCIssuer == "" {
+		return
+	}
+	if err := newProvider(d.cfg).Check(ctx); err != nil {
+		d.fault("sign-in", "%s (OIDC_ISSUER): %v", d.cfg.OIDCIssuer, err)
+		return
+	}
+	d.ok("sign-in", "%s (OIDC_ISSUER) answers", d.cfg.OIDCIssuer)
 }
 
 // expiresSoon is how long before its end a certificate is reported.

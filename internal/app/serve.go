@@ -22,6 +22,7 @@ import (
 	"ospulse/internal/live"
 	"ospulse/internal/memory"
 	"ospulse/internal/models"
+	"ospulse/internal/openid"
 	"ospulse/internal/repository"
 	"ospulse/internal/sample"
 	"ospulse/internal/service"
@@ -69,7 +70,7 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 	if err != nil {
 		return fmt.Errorf("the rules cannot be read: %w", err)
 	}
-	policy := service.KeyPolicy{Always: cfg.RequiresKeys(), AllowedAgents: cfg.AgentAllow}
+	policy := service.KeyPolicy{Always: cfg.RequiresKeys(), Issuer: string(cfg.OIDCIssuer), AllowedAgents: cfg.AgentAllow}
 	keys := service.NewKeys(repository.NewKeys(db), agents, policy, time.Now, log)
 	if err := keys.Load(ctx); err != nil {
 		return ignoreInterrupt(ctx, fmt.Errorf("the keys cannot be read: %w", err))
@@ -116,7 +117,7 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 		Ingest: queue, Events: eventService, Sessions: sessionService, Agents: service.NewAgents(agents, []service.HeartbeatListener{ends, senders}, cfg.AgentLostAfter, time.Now), Identity: service.NewIdentity(cfg.AgentKey.Reveal(), db.Peers), Senders: senders,
 		Catalog: catalog, Summaries: summaries, Processes: processes, Trees: service.NewProcessTrees(repository.NewProcesses(db), families, analysis), Analyst: analysis, Filters: service.NewFilters(families, detection),
 		Rollups: rollups, Live: hub, Imports: imports, Expired: service.NewExpirations(expiries, retention.Wake), Disk: disk, Findings: detection, Stories: service.NewStories(rollups, detection, rules, transfers),
-		Identify: keys, Keys: keys, Audit: audit, Enroller: keys, Work: work,
+		Identify: keys, Keys: keys, People: keys, Audit: audit, Enroller: keys, Work: work,
 		Quotas: service.NewQuotas(float64(cfg.AgentEventsPerSecond), cfg.AgentBytesPerSecond(), wire.MaxBatch, cfg.MaxBodyBytes()),
 		Rules:  rules, Trials: service.NewTrials(sessions, transfers, rules, log),
 		Exports: service.NewExports(transfers, events, sessions, files, reads, time.Now, BuildVersion()),
@@ -152,8 +153,8 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 		ListenHost: string(cfg.Host), AllowedHosts: cfg.AllowedHosts, CORSOrigins: cfg.CORSOrigins, TrustedProxies: cfg.TrustedProxies,
 		PublicURL: string(cfg.PublicURL), Fingerprint: selfSigned(cfg, certificates), Keyless: cfg.AgentAllow.Texts(),
 		MaxBodyBytes: cfg.MaxBodyBytes(), Bodies: bodies, MaxUploadBytes: cfg.MaxUploadBytes(), MaxImportBytes: cfg.ImportMaxBytes(),
-		Dashboard: web.Files(),
-		Refusals:  meter, Streams: telemetry.NewStreams(registry), Metrics: telemetry.MetricsHandler(registry), Log: log, RequestLog: requestLog,
+		SignOn: signOn(cfg), Dashboard: web.Files(),
+		Refusals: meter, Streams: telemetry.NewStreams(registry), Metrics: telemetry.MetricsHandler(registry), Log: log, RequestLog: requestLog,
 	})
 	if err != nil {
 		return err
@@ -215,6 +216,21 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 		return fmt.Errorf("serve: %w", err)
 	}
 	return nil
+}
+
+// signOn returns the sign-in at the OpenID Connect provider; the zero value without one.
+func signOn(cfg config.Config) handlers.SignOnOptions {
+	if cfg.OIDCIssuer == "" {
+		return handlers.SignOnOptions{}
+	}
+	return handlers.SignOnOptions{Provider: newProvider(cfg), Name: cfg.OIDCName, PublicURL: string(cfg.PublicURL)}
+}
+
+func newProvider(cfg config.Config) *openid.Provider {
+	return openid.NewProvider(openid.Settings{
+		Issuer: string(cfg.OIDCIssuer), ClientID: cfg.OIDCClientID, ClientSecret: cfg.OIDCClientSecret.Reveal(),
+		RedirectURL: string(cfg.PublicURL) + handlers.CallbackPath, RoleClaim: cfg.OIDCRoleClaim, Roles: cfg.OIDCRoles,
+	})
 }
 
 // webhookLevels returns the levels of the findings that the webhook gets; none without one.

@@ -37,6 +37,19 @@ type Config struct {
 	// AuditDays is how many days an entry of the audit is kept; 0 keeps it for ever.
 	AuditDays Amount `env:"AUDIT_DAYS" envDefault:"0"`
 
+	// OIDCIssuer is the OpenID Connect provider at which people sign in; "" for none. It needs
+	// OIDCClientID, OIDCRoles and PublicURL, and requires keys of all others.
+	OIDCIssuer   Issuer `env:"OIDC_ISSUER"`
+	OIDCClientID string `env:"OIDC_CLIENT_ID"`
+	// OIDCClientSecret is empty for a public client, which has only PKCE.
+	OIDCClientSecret Secret `env:"OIDC_CLIENT_SECRET"`
+	// OIDCRoleClaim is the claim of the ID token, or the path to it, whose values OIDCRoles
+	// turns into roles.
+	OIDCRoleClaim string `env:"OIDC_ROLE_CLAIM" envDefault:"roles"`
+	OIDCRoles     Roles  `env:"OIDC_ROLES"`
+	// OIDCName is what the dashboard calls the provider.
+	OIDCName string `env:"OIDC_NAME" envDefault:"single sign-on"`
+
 	// TLS is "self-signed" for a certificate that the backend makes.
 	TLS string `env:"TLS" envDefault:"off" oneof:"off self-signed"`
 	// TLSCert and TLSKey are the files of a certificate chain and its key, in PEM.
@@ -248,6 +261,22 @@ func (v *variables) combine(values map[string]string) (faults Faults) {
 	}
 	if v.WebhookURL.Reveal() != "" && v.WebhookSecret.Reveal() == "" {
 		refuse("WEBHOOK_SECRET", "the key with which the receiver of WEBHOOK_URL checks the signatures")
+	}
+	needed := []struct{ name, wants string }{
+		{"OIDC_CLIENT_ID", "the ID of this backend at OIDC_ISSUER"}, {"OIDC_ROLES", wantsRoles},
+		{"PUBLIC_URL", "the URL at which users open the dashboard, to which OIDC_ISSUER sends them back"},
+	}
+	hasIssuer := values["OIDC_ISSUER"] != ""
+	for _, other := range needed {
+		if hasIssuer && values[other.name] == "" {
+			refuse(other.name, other.wants)
+		}
+	}
+	switch {
+	case !hasIssuer && values["OIDC_CLIENT_ID"]+values["OIDC_CLIENT_SECRET"]+values["OIDC_ROLES"] != "":
+		refuse("OIDC_ISSUER", "the issuer of the OpenID Connect provider that the other settings OIDC_… are for")
+	case hasIssuer && v.Insecure:
+		refuse("OSPULSE_INSECURE", "false, because OIDC_ISSUER requires everyone to sign in")
 	}
 	switch {
 	case v.DiskLow != diskRetain:

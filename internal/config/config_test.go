@@ -67,6 +67,8 @@ func TestLoadDefaults(t *testing.T) {
 		IdempotencyKeep:   90 * 24 * time.Hour,
 		SealAfter:         config.SealAfter(time.Hour),
 		DiskLow:           "refuse",
+		OIDCRoleClaim:     "roles",
+		OIDCName:          "single sign-on",
 		WebhookLevel:      "high",
 		AgentURL:          "http://localhost:7000",
 		AgentTimeout:      8 * time.Second,
@@ -122,6 +124,45 @@ func TestCertificateNeedsBothFiles(t *testing.T) {
 	}
 	if c := load(t, env{"TLS_CERT": "cert.pem", "TLS_KEY": "key.pem"}); !c.UsesTLS() || c.IsSelfSigned() {
 		t.Error("a certificate of files is not used")
+	}
+}
+
+// TestSettingsOfOIDC checks which settings need others, that all faults are reported at once,
+// and that no secret is shown.
+func TestSettingsOfOIDC(t *testing.T) {
+	good := env{"OIDC_ISSUER": "https://login.test/realms/Lab/", "OIDC_CLIENT_ID": "ospulse", "OIDC_CLIENT_SECRET": "hunter2", "OIDC_ROLES": "cn=ops = admin, lab=analyst,*=viewer", "PUBLIC_URL": "https://pulse.test/"}
+	c := load(t, good)
+	want := config.Roles{"cn=ops": "admin", "lab": "analyst", "*": "viewer"}
+	if c.OIDCIssuer != "https://login.test/realms/Lab/" || !reflect.DeepEqual(c.OIDCRoles, want) || strings.Contains(c.String(), "hunter2") {
+		t.Errorf("got %s", c)
+	}
+	for name, tt := range map[string]struct {
+		env  env
+		want []string // the names of the faults
+	}{
+		"the issuer alone":                {env{"OIDC_CLIENT_ID": "", "OIDC_ROLES": "", "PUBLIC_URL": ""}, []string{"OIDC_CLIENT_ID", "OIDC_ROLES", "PUBLIC_URL"}},
+		"no issuer":                       {env{"OIDC_ISSUER": ""}, []string{"OIDC_ISSUER"}},
+		"all wrong":                       {env{"OIDC_ISSUER": "login.test", "OIDC_ROLES": "ops", "OIDC_CLIENT_ID": "", "PUBLIC_URL": "x"}, []string{"OIDC_ISSUER", "OIDC_ROLES", "PUBLIC_URL", "OIDC_CLIENT_ID"}},
+		"http beyond this machine":        {env{"OIDC_ISSUER": "http://login.test"}, []string{"OIDC_ISSUER"}},
+		"a query":                         {env{"OIDC_ISSUER": "https://login.test/?x=1"}, []string{"OIDC_ISSUER"}},
+		"http on this machine":            {env{"OIDC_ISSUER": "http://localhost:8080"}, nil},
+		"a public client":                 {env{"OIDC_CLIENT_SECRET": ""}, nil},
+		"the role agent":                  {env{"OIDC_ROLES": "ops=admin,agents=agent"}, []string{"OIDC_ROLES"}},
+		"an unknown role":                 {env{"OIDC_ROLES": "ops=root"}, []string{"OIDC_ROLES"}},
+		"no value":                        {env{"OIDC_ROLES": "=admin"}, []string{"OIDC_ROLES"}},
+		"a value with two roles":          {env{"OIDC_ROLES": "ops=admin,ops=viewer"}, []string{"OIDC_ROLES"}},
+		"an open backend with a provider": {env{"OSPULSE_INSECURE": "true"}, []string{"OSPULSE_INSECURE"}},
+	} {
+		_, err := config.Load(good.with(tt.env).get, "")
+		var faults config.Faults
+		errors.As(err, &faults)
+		var got []string
+		for _, f := range faults {
+			got = append(got, f.Name)
+		}
+		if slices.Sort(got); !slices.Equal(got, slices.Sorted(slices.Values(tt.want))) {
+			t.Errorf("%s: %v, want faults of %v", name, err, tt.want)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -116,9 +117,9 @@ func (a *access) begin(c *echo.Context, operation *apidoc.Operation, n *noted) e
 }
 
 // endsHarm reports whether an operation must be possible whatever is wrong with the audit:
-// the stop of a program, and the revocation of a key.
+// the stop of a program, and the revocation of a key or of a person's sign-ins.
 func endsHarm(operation *apidoc.Operation) bool {
-	return operation.ID == "stopMonitor" || operation.ID == "revokeKey"
+	return slices.Contains([]string{"stopMonitor", "revokeKey", "endSignIns"}, operation.ID)
 }
 
 // auditPatience is how long an operation that ends harm waits for the audit, each time.
@@ -146,8 +147,8 @@ func (a *access) record(c *echo.Context, operation *apidoc.Operation, err error)
 	}
 	entry := n.entry(c, operation)
 	entry.Status = http.StatusOK
-	if err != nil {
-		entry.Code = clientError(c, err).Code
+	if failure := cmp.Or(err, n.failure); failure != nil {
+		entry.Code = clientError(c, failure).Code
 		entry.Status = StatusOf(entry.Code)
 	} else if response, _ := echo.UnwrapResponse(c.Response()); response != nil && response.Status != 0 {
 		entry.Status = response.Status
@@ -163,6 +164,7 @@ type noted struct {
 	begin             func() error // stores the entry before the request does anything
 	entryID           int64        // 0 before that
 	actor             *models.Actor
+	failure           error // of a request whose answer is not that of an error
 	sessionID, target string
 	before, after     string // JSON
 }

@@ -32,6 +32,7 @@ type Options struct {
 	Refusals       RefusalMeter
 	Metrics        http.Handler // what /metrics serves
 	Streams        StreamMeter
+	SignOn         SignOnOptions
 	Dashboard      fs.FS // files of the dashboard; nil serves none
 	Log            *slog.Logger
 	RequestLog     *slog.Logger // one line per request
@@ -66,6 +67,7 @@ type Services struct {
 	Trials    TrialService
 	Identify  Identifier
 	Keys      KeyService
+	People    PersonService
 	Audit     interface {
 		Auditor
 		AuditService
@@ -142,6 +144,12 @@ func New(services Services, checks Checks, o Options) (*echo.Echo, error) {
 	e.POST("/api/sign-in", k.signIn)
 	e.POST("/api/sign-out", k.signOut)
 	e.POST("/api/setup", k.setUp)
+	q := &personHandler{services.People, o.SignOn, o.Log}
+	e.GET("/api/sign-in", q.ways)
+	e.GET(signOnPath, q.begin)
+	e.GET(CallbackPath, q.finish)
+	e.GET("/api/sign-ins", q.list)
+	e.DELETE("/api/sign-ins/:keyId", q.end)
 	e.GET("/api/keys", k.list)
 	e.POST("/api/keys", k.create)
 	e.DELETE("/api/keys/:keyId", k.revoke)

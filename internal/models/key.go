@@ -2,6 +2,9 @@ package models
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base32"
+	"strings"
 	"time"
 )
 
@@ -49,18 +52,36 @@ func (k *APIKey) IsValid(at time.Time) bool {
 	return k.RevokedAt == nil && (k.ExpiresAt == nil || at.Before(*k.ExpiresAt))
 }
 
-// SignIn is a browser that is signed in. Its cookie holds a random token.
+// SignIn is a browser that is signed in, with a key or by a person. Its cookie holds a
+// random token.
 type SignIn struct {
-	Hash      string    `gorm:"primaryKey;type:varchar(64)"` // SHA-256 of the token, in hexadecimal
-	KeyID     string    `gorm:"column:key_id;type:varchar(32);not null;index:idx_sign_ins_key"`
+	Hash      string    `gorm:"primaryKey;type:varchar(64)"`                                    // SHA-256 of the token, in hexadecimal
+	KeyID     string    `gorm:"column:key_id;type:varchar(32);not null;index:idx_sign_ins_key"` // or the ID of Person
 	CreatedAt time.Time `gorm:"not null"`
 	ExpiresAt time.Time `gorm:"column:expires_at;not null"`
+	Person    Person    `gorm:"embedded"`                                          // the zero Person for a key
+	Attempt   *string   `gorm:"type:varchar(64);uniqueIndex:idx_sign_ins_attempt"` // hash of the person's attempt, which works once; nil for a key
+}
+
+// Person is somebody who signed in at an OpenID Connect provider.
+type Person struct {
+	Issuer  string `gorm:"type:text;not null;default:''"`
+	Subject string `gorm:"type:text;not null;default:''"` // who it is, for the issuer
+	Name    string `gorm:"type:text;not null;default:''"` // what the provider calls them; others may have the same name
+	Role    Role   `gorm:"type:varchar(16);not null;default:''"`
+}
+
+// ID returns what stands for the person where others have the ID of a key. It is the same
+// for each sign-in, and differs from those of all keys.
+func (p *Person) ID() string {
+	sum := sha256.Sum256([]byte(p.Issuer + " " + p.Subject)) // an issuer has no blanks
+	return "oidc-" + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:])[:27])
 }
 
 // Actor is who sends a request.
 type Actor struct {
-	KeyID   string // "" without a key
-	Name    string // of the key; "" without one
+	KeyID   string // or the ID of a Person; "" without a key
+	Name    string // of the key or person; "" without one
 	Role    Role
 	AgentID string // of RoleAgent: the only agent for which it speaks; "" for any
 	Address string // IP address

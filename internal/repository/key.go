@@ -125,9 +125,17 @@ func (r *Keys) MarkUsed(ctx context.Context, used map[string]time.Time) error {
 	return translate(r.db, err, "the keys")
 }
 
-// CreateSignIn stores a browser that signed in.
+// CreateSignIn stores a browser that signed in. The person of the sign-in has the same name
+// and role in other browsers from then on. It returns conflict if the attempt was used.
 func (r *Keys) CreateSignIn(ctx context.Context, signIn *models.SignIn) error {
-	err := r.db.Write(ctx, func(tx *gorm.DB) error { return tx.Create(signIn).Error })
+	err := r.db.Write(ctx, func(tx *gorm.DB) error {
+		if person := signIn.Person; person.Issuer != "" {
+			if err := tx.Model(&models.SignIn{}).Where("key_id = ?", signIn.KeyID).Updates(map[string]any{"name": person.Name, "role": person.Role}).Error; err != nil {
+				return err
+			}
+		}
+		return tx.Create(signIn).Error
+	})
 	return translate(r.db, err, "the sign-in")
 }
 
@@ -144,6 +152,12 @@ func (r *Keys) FindSignIn(ctx context.Context, hash string, at time.Time) (*mode
 	var found models.SignIn
 	err := r.db.ReadForIngest(ctx).Where("hash = ? AND expires_at > ?", hash, at).Take(&found).Error
 	return &found, translate(r.db, err, "the sign-in")
+}
+
+// DeleteSignInsOf removes the sign-ins with a key, or those of a person.
+func (r *Keys) DeleteSignInsOf(ctx context.Context, keyID string) error {
+	err := r.db.Write(ctx, func(tx *gorm.DB) error { return tx.Where("key_id = ?", keyID).Delete(&models.SignIn{}).Error })
+	return translate(r.db, err, "the sign-ins")
 }
 
 // DeleteSignIn removes a sign-in, if it exists.

@@ -40,6 +40,7 @@ type SignInRepository interface {
 	SignIns(ctx context.Context, at time.Time) ([]models.SignIn, error)
 	FindSignIn(ctx context.Context, hash string, at time.Time) (*models.SignIn, error)
 	DeleteSignIn(ctx context.Context, hash string) error
+	DeleteSignInsOf(ctx context.Context, keyID string) error
 	DeleteSignInsBefore(ctx context.Context, at time.Time) error
 }
 
@@ -47,6 +48,9 @@ type SignInRepository interface {
 type KeyPolicy struct {
 	// Always requires keys even if none exists: other machines can reach the backend.
 	Always bool
+	// Issuer is the OpenID Connect provider whose people may sign in; "" for none. It
+	// requires keys of all others.
+	Issuer string
 	// AllowedAgents are the addresses of old agents, which cannot send a key.
 	AllowedAgents []netip.Prefix
 }
@@ -112,7 +116,8 @@ func NewKeys(keys KeyRepository, agents AgentStore, policy KeyPolicy, clock Cloc
 }
 
 // Required reports whether every request needs a key: other machines can reach the backend,
-// or a key was created at any time. Revoking the last key does not open the backend again.
+// people can sign in, or a key was created at any time. Revoking the last key does not open
+// the backend again.
 func (s *Keys) Required() bool { return s.state.Load().anonymous == nil }
 
 // Load reads the keys again. Requests of keys that are not valid any more end. If it fails,
@@ -138,7 +143,7 @@ func (s *Keys) Load(ctx context.Context) error {
 	if before == nil {
 		before = &keyState{}
 	}
-	if !exist && !s.policy.Always {
+	if !exist && !s.policy.Always && s.policy.Issuer == "" {
 		next.anonymous = before.anonymous
 		if next.anonymous == nil {
 			next.anonymous = newHolder(models.Actor{Role: models.RoleAdmin}, time.Time{})
@@ -156,6 +161,8 @@ func (s *Keys) Load(ctx context.Context) error {
 		signIn := &signIns[i]
 		if key := byID[signIn.KeyID]; key != nil {
 			next.signIns[signIn.Hash] = kept(before.signIns[signIn.Hash], newKeyActor(key), earlier(signIn.ExpiresAt, expiry(key)))
+		} else if s.isPersons(signIn) {
+			next.signIns[signIn.Hash] = kept(before.signIns[signIn.Hash], newPersonActor(&signIn.Person), signIn.ExpiresAt)
 		}
 	}
 	s.state.Store(next)
@@ -310,7 +317,7 @@ type NewKey struct {
 
 // Create stores a new key. It returns the key's row and the key itself, which is not stored.
 // It returns invalid for a bad name, role, agent or time, and unless the first key is an
-// admin's.
+// admin's or people can sign in.
 func (s *Keys) Create(ctx context.Context, by models.Actor, wanted NewKey) (*models.APIKey, string, error) {
 	now := s.clock.now()
 	name := strings.TrimSpace(wanted.Name)
@@ -326,7 +333,7 @@ func (s *Keys) Create(ctx context.Context, by models.Actor, wanted NewKey) (*mod
 	}
 	if exist, err := s.keys.Exist(ctx); err != nil {
 		return nil, "", err
-	} else if !exist && wanted.Role != models.RoleAdmin {
+	} else if !exist && wanted.Role != models.RoleAdmin && s.policy.Issuer == "" {
 		return nil, "", models.Errorf(models.CodeInvalid, "the first key must be an admin's: from then on only an admin can create others")
 	}
 	key, text := newKey(name, wanted.Role, by.Name, now)
@@ -434,9 +441,10 @@ func (s *Keys) SignOut(ctx context.Context, token string) error {
 }
 
 // OfferSetup returns a token with which someone can create the first key within an hour; ""
-// unless keys are required and none exists. The program prints it on its terminal.
+// unless keys are required, none exists, and people cannot sign in. The program prints it on
+// its terminal.
 func (s *Keys) OfferSetup() string {
-	if s.state.Load().exist || !s.Required() {
+	if s.state.Load().exist || !s.Required() || s.policy.Issuer != "" {
 		return ""
 	}
 	token := rand.Text()

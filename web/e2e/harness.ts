@@ -25,7 +25,7 @@ export async function until<T>(
 }
 
 /** A free port. */
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = createServer();
   await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
   const address = server.address();
@@ -48,7 +48,7 @@ function mortal(program: string, args: string[]): [string, string[]] {
 }
 
 /** A listening program and its output. */
-class Service {
+export class Service {
   private child: ChildProcess | undefined;
   log = "";
 
@@ -124,7 +124,11 @@ export class Backend {
     private readonly folder: string,
   ) {}
 
-  static async start(programs: Programs): Promise<Backend> {
+  /** Starts a backend with settings besides those of all tests, which may depend on its URL. */
+  static async start(
+    programs: Programs,
+    settings: (url: string) => Record<string, string> = () => ({}),
+  ): Promise<Backend> {
     const folder = await mkdtemp(join(tmpdir(), "ospulse-e2e-"));
     const [port, agentPort] = [await freePort(), await freePort()];
     const url = `http://127.0.0.1:${port}`;
@@ -139,8 +143,9 @@ export class Backend {
         AGENT_POLL_INTERVAL: "1s",
         COMMIT_TIMEOUT: "10m",
         READ_TIMEOUT: "10m", // the machine may be busy
+        ...settings(url),
       },
-      `${url}/api/health`,
+      `${url}/healthz`, // which needs no key
     );
     const backend = new Backend(url, programs, service, agentPort, folder);
     await service.start();

@@ -34,6 +34,7 @@ export const keys = {
   rules: ["rules"] as const,
   apiKeys: ["keys"] as const,
   agents: ["agents"] as const,
+  signIns: ["sign-ins"] as const,
   audit: (search: AuditSearch) => ["audit", search] as const,
   rule: (ruleId: string) => ["rules", ruleId] as const,
   session: (sessionId: string) => ["session", sessionId] as const,
@@ -140,6 +141,15 @@ export function useKeys() {
   return useQuery({
     queryKey: keys.apiKeys,
     queryFn: async ({ signal }) => (await call(api.GET("/api/keys", { signal }))).keys,
+    refetchInterval: 30_000,
+  });
+}
+
+/** The sign-ins of people at the provider, newest first. */
+export function useSignIns() {
+  return useQuery({
+    queryKey: keys.signIns,
+    queryFn: async ({ signal }) => (await call(api.GET("/api/sign-ins", { signal }))).sign_ins,
     refetchInterval: 30_000,
   });
 }

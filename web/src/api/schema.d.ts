@@ -1344,7 +1344,8 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /** Get how people sign in besides with a key */
+        get: operations["getSignIn"];
         put?: never;
         /**
          * Exchange a key for a cookie
@@ -1369,6 +1370,99 @@ export interface paths {
         /** End the browser's sign-in */
         post: operations["signOut"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/oidc/sign-in": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Sign in at the OpenID Connect provider
+         * @description For browsers. If the provider does not answer, the redirect leads to the dashboard,
+         *     with `#sign-in-error=provider`. 404 without `OIDC_ISSUER`.
+         */
+        get: operations["beginSignInAtProvider"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/oidc/callback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Return from the OpenID Connect provider
+         * @description The redirect leads to the dashboard, with the cookie of a sign-in, which lasts 12
+         *     hours. If the sign-in failed, there is no cookie, and the address ends with
+         *     `#sign-in-error=` and the reason: `denied` (by the provider), `no_role` (in
+         *     `OIDC_ROLES`), `expired` (the answer is not for this browser, or too late), `provider`
+         *     (it does not answer), `token` (the answer is not valid), or `failed` (a fault of the
+         *     backend, which its log has).
+         */
+        get: operations["signInAtProvider"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sign-ins": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the sign-ins of people
+         * @description Newest first, one for each browser that a person signed in at the OpenID Connect provider.
+         */
+        get: operations["listSignIns"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sign-ins/{keyId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The ID of the person.
+                 * @example oidc-k3m7q2x9ab4ck3m7q2x9ab4ck3m
+                 */
+                keyId: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * End all sign-ins of a person
+         * @description Their requests and streams end within 5 seconds, on every backend. The person can sign
+         *     in again while the provider lets them and `OIDC_ROLES` has a role for them.
+         */
+        delete: operations["endSignIns"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1484,9 +1578,9 @@ export interface components {
             requires_key: boolean;
             /** @description The role; `admin` while no key is required. */
             role: components["schemas"]["Role"];
-            /** @description The name of the key; empty without one. */
+            /** @description The name of the key or the person; empty without one. */
             name: string;
-            /** @description The ID of the key; empty without one. */
+            /** @description The ID of the key, or of a person who signed in at the OpenID Connect provider; empty without one. */
             key_id: string;
             /** @description The agent for which a key of the role `agent` speaks; otherwise empty. */
             agent_id: string;
@@ -1495,6 +1589,38 @@ export interface components {
         SignIn: {
             /** @description The key. */
             key: string;
+        };
+        /** @description How people sign in besides with a key. */
+        SignInWays: {
+            /** @description The sign-in at the OpenID Connect provider; null without one. */
+            single_sign_on: {
+                /** @description What the provider is called (`OIDC_NAME`). */
+                name: string;
+                /** @description Where a browser signs in. `?to=` and the path of a page is where it returns. */
+                url: string;
+            } | null;
+        };
+        /** @description The sign-ins of people. */
+        PersonSignInList: {
+            /** @description The sign-ins, newest first. */
+            sign_ins: components["schemas"]["PersonSignIn"][];
+        };
+        /** @description A browser that a person signed in. */
+        PersonSignIn: {
+            /** @description The ID of the person. */
+            id: string;
+            /** @description What the provider calls the person. */
+            name: string;
+            /** @description What the person may do. */
+            role: components["schemas"]["Role"];
+            /** @description The provider. */
+            issuer: string;
+            /** @description Who it is, for the provider. */
+            subject: string;
+            /** @description When the person signed in. */
+            created_at: components["schemas"]["Time"];
+            /** @description When the sign-in ends. */
+            expires_at: components["schemas"]["Time"];
         };
         /** @description The token of the first start. */
         Setup: {
@@ -1580,11 +1706,11 @@ export interface components {
             id: number;
             /** @description When the action began, or was refused. */
             at: components["schemas"]["Time"];
-            /** @description The ID of the actor's key; empty without one. */
+            /** @description The ID of the actor's key or person; empty without one. */
             key_id: string;
-            /** @description The name of the key; empty without one. */
+            /** @description The name of the key or person; empty without one. */
             actor: string;
-            /** @description The role of the key; empty for a refused sign-in. */
+            /** @description The role of the key or person; empty for a refused sign-in. */
             role: string;
             /** @description The IP address of the client. */
             address: string;
@@ -4945,6 +5071,18 @@ export interface components {
         };
     };
     responses: {
+        /** @description The browser is sent to another page. */
+        Redirect: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                /** @description The address of the page. */
+                Location: string;
+                /** @description The cookie of the attempt, `HttpOnly` and `SameSite=Lax`, or that of the sign-in, `SameSite=Strict`; both `Secure` on TLS. */
+                "Set-Cookie"?: string;
+                [name: string]: unknown;
+            };
+            content?: never;
+        };
         /** @description The request is invalid; the text names the field. `invalid`. */
         Invalid: {
             headers: {
@@ -7765,6 +7903,29 @@ export interface operations {
             503: components["responses"]["Unavailable"];
         };
     };
+    getSignIn: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The ways. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SignInWays"];
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            500: components["responses"]["Internal"];
+        };
+    };
     signIn: {
         parameters: {
             query?: never;
@@ -7821,6 +7982,110 @@ export interface operations {
                 };
             };
             403: components["responses"]["Forbidden"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    beginSignInAtProvider: {
+        parameters: {
+            query?: {
+                /**
+                 * @description The path of the dashboard to return to. The backend takes any other text as `/`.
+                 * @example /findings
+                 */
+                to?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            303: components["responses"]["Redirect"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            500: components["responses"]["Internal"];
+        };
+    };
+    signInAtProvider: {
+        parameters: {
+            query?: {
+                /** @description That of the attempt. */
+                state?: string;
+                /** @description What the backend exchanges for an ID token. */
+                code?: string;
+                /** @description Why the provider refused. */
+                error?: string;
+                /** @description The provider. */
+                iss?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            303: components["responses"]["Redirect"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            500: components["responses"]["Internal"];
+        };
+    };
+    listSignIns: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The sign-ins. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PersonSignInList"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            429: components["responses"]["Overloaded"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    endSignIns: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The ID of the person.
+                 * @example oidc-k3m7q2x9ab4ck3m7q2x9ab4ck3m
+                 */
+                keyId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The sign-ins have ended. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Liveness"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            429: components["responses"]["Overloaded"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
         };
@@ -7960,7 +8225,7 @@ export interface operations {
                 /** @description Only entries of this time or earlier. */
                 to?: components["schemas"]["TimeParameter"];
                 /**
-                 * @description Only entries of the key with this name or ID.
+                 * @description Only entries of the key or person with this name or ID.
                  * @example Ada
                  */
                 actor?: components["schemas"]["TextParameter"];

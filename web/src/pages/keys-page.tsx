@@ -5,6 +5,7 @@ import { useKeys } from "@/api/queries";
 import { CreateKey } from "@/components/keys/create-key";
 import { type Key, KeyTable } from "@/components/keys/key-table";
 import { RevokeKey } from "@/components/keys/revoke-key";
+import { SignedInPeople } from "@/components/keys/signed-in-people";
 import { Button } from "@/components/ui/button";
 import { EmptyState, ErrorState, LoadingState } from "@/components/ui/state";
 import { byId, useArrival } from "@/hooks/focus";
@@ -30,11 +31,13 @@ export default function KeysPage() {
       {!isPending && !data && <ErrorState error={error} retry={() => void refetch()} />}
       {data?.length === 0 && (
         <EmptyState icon={<KeyRound size={28} />} title="No keys">
-          Everyone on this machine can use the backend without a key. Once a key exists, every program and
-          browser needs one, agents included.
+          {actor?.requires_key
+            ? "Programs and agents need keys. Create the key of an admin as well, for times when the provider does not answer."
+            : "Everyone on this machine can use the backend without a key. Once a key exists, every program and browser needs one, agents included."}
         </EmptyState>
       )}
       {data && data.length > 0 && <KeyTable keys={data} own={actor?.key_id ?? ""} onRevoke={setRevoking} />}
+      <SignedInPeople own={actor?.key_id ?? ""} />
       {isCreating && actor && <CreateKey actor={actor} onClose={() => setIsCreating(false)} />}
       {revoking && (
         <RevokeKey

@@ -29,6 +29,8 @@ export const actions: Record<string, string> = {
   revokeKey: "Revoke a key",
   setUp: "Create the first key",
   signIn: "Sign in",
+  signInAtProvider: "Sign in at the provider",
+  endSignIns: "End sign-ins",
   signOut: "Sign out",
 };
 

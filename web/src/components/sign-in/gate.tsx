@@ -5,6 +5,7 @@ import { SetupForm } from "./setup-form";
 import { SignInForm } from "./sign-in-form";
 
 const setupPrefix = "#setup=";
+const errorPrefix = "#sign-in-error=";
 
 /** Shows the dashboard, or the sign-in page while the backend requires a key that the browser lacks. */
 export function SignInGate({ children }: { children: ReactNode }) {
@@ -15,7 +16,8 @@ export function SignInGate({ children }: { children: ReactNode }) {
   const enter = (actor: Actor) => {
     queries.removeQueries({ predicate: ({ queryKey }) => queryKey[0] !== actorQuery.queryKey[0] });
     queries.setQueryData(actorQuery.queryKey, actor);
-    if (hash.startsWith(setupPrefix)) window.history.replaceState(null, "", window.location.pathname);
+    if (hash.startsWith(setupPrefix) || hash.startsWith(errorPrefix))
+      window.history.replaceState(null, "", window.location.pathname + window.location.search);
   };
   if (isPending) return null;
   if (!mustSignIn) return children;
@@ -24,7 +26,10 @@ export function SignInGate({ children }: { children: ReactNode }) {
       {hash.startsWith(setupPrefix) ? (
         <SetupForm token={decodeURIComponent(hash.slice(setupPrefix.length))} onDone={enter} />
       ) : (
-        <SignInForm onDone={enter} />
+        <SignInForm
+          onDone={enter}
+          reason={hash.startsWith(errorPrefix) ? hash.slice(errorPrefix.length) : undefined}
+        />
       )}
     </main>
   );
