@@ -15,6 +15,7 @@ import (
 // KeyService manages keys and sign-ins. *service.Keys implements it and documents its
 // contracts.
 type KeyService interface {
+	Identifier
 	Required() bool
 	Create(ctx context.Context, by models.Actor, wanted service.NewKey) (*models.APIKey, string, error)
 	List(ctx context.Context) ([]models.APIKey, error)
@@ -108,8 +109,12 @@ func (h *keyHandler) signInWith(c *echo.Context, key string) (models.Actor, erro
 
 // signOut ends the sign-in of the cookie.
 func (h *keyHandler) signOut(c *echo.Context) error {
+	ctx := c.Request().Context()
 	if token := credential(c.Request()).Token; token != "" {
-		if err := h.keys.SignOut(c.Request().Context(), token); err != nil {
+		if actor, _, err := h.keys.Identify(ctx, service.Credential{Token: token}, clientAddress(c)); err == nil && !actor.IsAnonymous() {
+			note(c).actor = &actor
+		}
+		if err := h.keys.SignOut(ctx, token); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -156,7 +157,7 @@ func TestAuditThatTakesNoEntry(t *testing.T) {
 	before := state()
 	execute(t, admin, revoke)
 	for route, operation := range apidoc.Operations() {
-		if !operation.IsAudited || operation.IsPublic || operation.ID == "stopMonitor" || operation.ID == "revokeKey" {
+		if !operation.IsAudited || operation.IsPublic || slices.Contains([]string{"stopMonitor", "revokeKey", "endSignIns"}, operation.ID) { // these end harm
 			continue
 		}
 		method, path, _ := strings.Cut(route, " ")

@@ -537,8 +537,11 @@ func TestAudit(t *testing.T) {
 		b.send("PATCH", "/api/sessions/"+session, `{"name":"first"}`, ann...)
 		b.send("PATCH", "/api/sessions/"+session, `{"name":"second"}`, ann...)
 		b.send("GET", "/api/sessions/"+session+"/file", "", ann...)
-		b.send("POST", "/api/rules", `{"text":"x"}`, ann...)                          // refused
-		b.send("POST", "/api/sign-in", `{"key":"`+keys["viewer"].Key+`"}`)            //
+		b.send("POST", "/api/rules", `{"text":"x"}`, ann...) // refused
+		signedIn := b.send("POST", "/api/sign-in", `{"key":"`+keys["viewer"].Key+`"}`)
+		cookie, _, _ := strings.Cut(signedIn.header.Get("Set-Cookie"), ";")
+		b.send("POST", "/api/sign-out", "", "Cookie: "+cookie)
+		b.send("POST", "/api/sign-out", "", "Cookie: "+cookie)                        // not recorded: nobody signs out
 		b.send("POST", "/api/sign-in", `{"key":"osp_wrong"}`)                         // refused
 		b.send("GET", "/api/sessions", "", ann...)                                    // not recorded
 		b.send("DELETE", "/api/keys/"+keys["viewer"].ID, "", admin...)                //
@@ -567,7 +570,7 @@ func TestAudit(t *testing.T) {
 		slices.Reverse(lines)
 		want := []string{
 			" createKey 201", "Ada createKey 201", "Ada createKey 201", "Ada createKey 201", "Ada createKey 201", "Ann createSession 200", "Ann updateSession 200", "Ann updateSession 200",
-			"Ann downloadSessionFile 200", "Ann createRule 403", "Vic signIn 200", " signIn 401", "Ada revokeKey 200",
+			"Ann downloadSessionFile 200", "Ann createRule 403", "Vic signIn 200", "Vic signOut 200", " signIn 401", "Ada revokeKey 200",
 		}
 		if !slices.Equal(lines, want) {
 			t.Errorf("got  %q\nwant %q", lines, want)

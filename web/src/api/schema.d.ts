@@ -4874,8 +4874,8 @@ export interface components {
             status: components["schemas"]["HealthStatus"];
             /** @description The durability of a commit now. */
             durability: components["schemas"]["Durability"];
-            /** @description The results of the checks. */
-            checks: components["schemas"]["HealthChecks"];
+            /** @description The results of the checks; empty for the key of an agent. */
+            checks: components["schemas"]["HealthChecks"] | Record<string, never>;
         };
         /**
          * @description The health of the backend and of its agent.
