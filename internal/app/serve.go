@@ -229,7 +229,7 @@ func signOn(cfg config.Config) handlers.SignOnOptions {
 func newProvider(cfg config.Config) *openid.Provider {
 	return openid.NewProvider(openid.Settings{
 		Issuer: string(cfg.OIDCIssuer), ClientID: cfg.OIDCClientID, ClientSecret: cfg.OIDCClientSecret.Reveal(),
-		RedirectURL: string(cfg.PublicURL) + handlers.CallbackPath, RoleClaim: cfg.OIDCRoleClaim, Roles: cfg.OIDCRoles,
+		RedirectURL: string(cfg.PublicURL) + handlers.CallbackPath, Scopes: strings.Fields(cfg.OIDCScopes), RoleClaim: cfg.OIDCRoleClaim, Roles: cfg.OIDCRoles,
 	})
 }
 

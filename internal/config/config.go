@@ -47,6 +47,8 @@ type Config struct {
 	// turns into roles.
 	OIDCRoleClaim string `env:"OIDC_ROLE_CLAIM" envDefault:"roles"`
 	OIDCRoles     Roles  `env:"OIDC_ROLES"`
+	// OIDCScopes are the scopes besides openid, separated by blanks.
+	OIDCScopes string `env:"OIDC_SCOPES" envDefault:"profile email"`
 	// OIDCName is what the dashboard calls the provider.
 	OIDCName string `env:"OIDC_NAME" envDefault:"single sign-on"`
 

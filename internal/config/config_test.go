@@ -68,6 +68,7 @@ func TestLoadDefaults(t *testing.T) {
 		SealAfter:         config.SealAfter(time.Hour),
 		DiskLow:           "refuse",
 		OIDCRoleClaim:     "roles",
+		OIDCScopes:        "profile email",
 		OIDCName:          "single sign-on",
 		WebhookLevel:      "high",
 		AgentURL:          "http://localhost:7000",

@@ -27,6 +27,7 @@ type Settings struct {
 	ClientID     string
 	ClientSecret string // "" for a public client
 	RedirectURL  string
+	Scopes       []string               // besides openid
 	RoleClaim    string                 // the name of a claim, or a path such as realm_access.roles
 	Roles        map[string]models.Role // by value of the claim
 }
@@ -88,7 +89,7 @@ func (p *Provider) discover(ctx context.Context) (*discovery, error) {
 	}
 	d := &discovery{provider, oauth2.Config{
 		ClientID: p.settings.ClientID, ClientSecret: p.settings.ClientSecret, Endpoint: endpoint, RedirectURL: p.settings.RedirectURL,
-		Scopes: []string{oidc.ScopeOpenID, "profile", "email"},
+		Scopes: append([]string{oidc.ScopeOpenID}, p.settings.Scopes...),
 	}, time.Now()}
 	p.found.Store(d)
 	return d, nil

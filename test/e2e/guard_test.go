@@ -292,7 +292,7 @@ func TestRequestLog(t *testing.T) {
 func TestRoutineRequestsAreLoggedAtDebug(t *testing.T) {
 	b := startBackend(t, nil)
 	heartbeat := "POST /api/agents/heartbeat"
-	for _, request := range []string{"GET /healthz", "GET /readyz", "GET /metrics", "GET /api/health", "GET /api/health/", "GET /api/events/health", heartbeat} {
+	for _, request := range []string{"GET /healthz", "GET /readyz", "GET /metrics", "GET /api/health", "GET /api/health/", "GET /api/events/health", "GET /api/agents", heartbeat} {
 		method, path, _ := strings.Cut(request, " ")
 		body := ""
 		if request == heartbeat {
@@ -303,16 +303,16 @@ func TestRoutineRequestsAreLoggedAtDebug(t *testing.T) {
 		}
 	}
 	b.send("POST", "/api/agents/heartbeat", `{"name":""}`)
-	b.send("GET", "/api/agents", "")
+	b.send("GET", "/api/sessions", "")
 	var got []string
 	wait.For(t, "the last line", func() bool {
 		got = nil
 		for _, line := range b.requestLines() {
 			got = append(got, fmt.Sprintf("%s %s %d", line.Method, line.Path, line.Status))
 		}
-		return slices.Contains(got, "GET /api/agents 200")
+		return slices.Contains(got, "GET /api/sessions 200")
 	})
-	if want := []string{"POST /api/agents/heartbeat 400", "GET /api/agents 200"}; !slices.Equal(got, want) {
+	if want := []string{"POST /api/agents/heartbeat 400", "GET /api/sessions 200"}; !slices.Equal(got, want) {
 		t.Errorf("logged is %q, want %q", got, want)
 	}
 }

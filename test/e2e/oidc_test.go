@@ -663,7 +663,8 @@ func TestOIDCProviderIsAway(t *testing.T) {
 }
 
 // TestOIDCClients checks how the backend identifies itself at the provider: with its secret
-// in the way that the provider announces, and without one by PKCE alone; each code once.
+// in the way that the provider announces, and without one by PKCE alone; each code once. It
+// asks for the scopes of the settings.
 func TestOIDCClients(t *testing.T) {
 	t.Parallel()
 	for want, tt := range map[string]struct {
@@ -678,7 +679,14 @@ func TestOIDCClients(t *testing.T) {
 		p.methods = tt.methods
 		settings := p.settings()
 		settings["OIDC_CLIENT_SECRET"] = tt.secret
+		scope := "openid profile email"
+		if tt.secret == "" {
+			settings["OIDC_SCOPES"], scope = " groups  profile ", "openid groups profile"
+		}
 		b := startBackend(t, settings)
+		if to, err := url.Parse(b.visit("/api/oidc/sign-in").header.Get("Location")); err != nil || to.Query().Get("scope") != scope {
+			t.Errorf("%s does not ask for the scope %q: %v", to, scope, err)
+		}
 		b.signInAs(p, "s-1", "Ada", "admins")
 		b.end(b.begin(p, authorization{exchange: http.NotFound}, "/api/oidc/sign-in"))
 		if !slices.Equal(p.clients, []string{want, want}) {

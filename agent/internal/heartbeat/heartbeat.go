@@ -33,9 +33,9 @@ const (
 
 // Report is the content of a heartbeat.
 type Report struct {
-	Name         string        `json:"name"`          // of the machine
-	URL          string        `json:"url"`           // at which the agent listens; "" if it fetches its work
-	EventClasses []string      `json:"event_classes"` // that sessions can leave out
+	Name         string        `json:"name"`                    // of the machine
+	URL          string        `json:"url"`                     // at which the agent listens; "" if it fetches its work
+	EventClasses []string      `json:"event_classes,omitempty"` // that sessions can leave out
 	FetchesWork  bool          `json:"fetches_work,omitempty"`
 	Version      string        `json:"version"`
 	Platform     string        `json:"platform"`
