@@ -25,8 +25,8 @@ const EnrollmentLasts = time.Hour
 // AddAgent adds an agent, and returns a token with which it gets its key once within
 // EnrollmentLasts. An agent that exists keeps its sessions and keys. If nobody has heard of
 // the default agent yet, the new one becomes it, so that it gets the sessions that name no
-// agent. AddAgent returns invalid for a bad name, and conflict before the first key exists, or
-// if there are too many agents.
+// agent. AddAgent returns invalid for a bad name, and conflict before the first key exists, unless
+// people can sign in, or if there are too many agents.
 func (s *Keys) AddAgent(ctx context.Context, by models.Actor, name string) (agent *models.Agent, token string, err error) {
 	name = strings.TrimSpace(name)
 	if name == "" || len(name) > maxAgentNameBytes || !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl) {
@@ -36,7 +36,7 @@ func (s *Keys) AddAgent(ctx context.Context, by models.Actor, name string) (agen
 	if err != nil {
 		return nil, "", err
 	}
-	if !exist {
+	if !exist && s.policy.Issuer == "" {
 		return nil, "", models.Errorf(models.CodeConflict, "create the key of an admin first: the key of an agent makes this backend require keys")
 	}
 	agent = &models.Agent{Status: models.AgentUnknown, FetchesWork: true}

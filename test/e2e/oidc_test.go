@@ -497,6 +497,10 @@ func TestOIDCPeople(t *testing.T) {
 		if before, now := me(ann), me(again); before != now || now.Name != "Ann Smith" || now.Role != "viewer" {
 			t.Errorf("a person with another role is %+v, and in an older browser %+v", now, before)
 		}
+		// An admin who signs in needs no key to add an agent.
+		if a := b.send("POST", "/api/agents", `{"name":"lab"}`, admin); a.status != http.StatusCreated {
+			t.Errorf("an agent before the first key: %d %s", a.status, a.body)
+		}
 		if key := b.createKeyBy(admin, `{"name":"lab","role":"agent"}`); b.send("POST", "/api/events", `{"event_type":"x"}`, bearer(key.Key)...).status != http.StatusOK {
 			t.Error("the key of an agent does not work")
 		}
@@ -540,7 +544,7 @@ func TestOIDCPeople(t *testing.T) {
 		for _, e := range page.Entries {
 			lines = append(lines, fmt.Sprintf("%s %s %d", e.Role, e.Action, e.Status))
 		}
-		if want := []string{"admin endSignIns 200", "admin endSignIns 404", "admin createKey 201", "admin signInAtProvider 303", "admin signInAtProvider 303"}; !slices.Equal(lines, want) {
+		if want := []string{"admin endSignIns 200", "admin endSignIns 404", "admin createKey 201", "admin addAgent 201", "admin signInAtProvider 303", "admin signInAtProvider 303"}; !slices.Equal(lines, want) {
 			t.Errorf("got  %q\nwant %q", lines, want)
 		}
 	})
