@@ -68,7 +68,7 @@ func (q *Quotas) TakeRequest(sender string, now time.Time) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if !q.of(sender, now).requests.AllowN(now, 1) {
-		return models.Errorf(models.CodeOverloaded, "this agent or key may send %d such requests a second; try again later", requestsPerSecond)
+		return models.Errorf(models.CodeOverloaded, "this agent or key may send %d requests without events a second; try again later", requestsPerSecond)
 	}
 	return nil
 }

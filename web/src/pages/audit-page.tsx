@@ -37,8 +37,8 @@ export default function AuditPage() {
         <h1 className="mr-2 flex-1 text-base font-semibold">Audit</h1>
         <Input
           id={actorId}
-          aria-label="Name of a key"
-          placeholder="Name of a key"
+          aria-label="Name of a key or person"
+          placeholder="Key or person"
           defaultValue={search.actor}
           onChange={(event) => set("actor", event.target.value)}
         />
