@@ -28,7 +28,7 @@ func TestTurnDoesNotHideWaiting(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer side.clients.close() //nolint:errcheck // nothing is left to write
-	for isMeasured, want := range map[bool]int{false: 0, true: 1} {
+	for want, isMeasured := range []bool{false, true} {
 		if err := side.turn(t.Context(), time.Second, isMeasured); err != nil {
 			t.Fatal(err)
 		}

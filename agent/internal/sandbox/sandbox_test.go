@@ -255,13 +255,43 @@ func TestNeverReleased(t *testing.T) {
 	}
 }
 
+// TestStartIsGivenUp gives up starts at many moments: before bubblewrap has made its process 1,
+// while process 1 waits for bubblewrap, and later. No process is left.
 func TestStartIsGivenUp(t *testing.T) {
 	needsBwrap(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := Start(ctx, sample(t, "true\n"), small()); !errors.Is(err, context.Canceled) {
-		t.Errorf("error %v", err)
+	file := sample(t, "true\n")
+	for after := range 40 {
+		ctx, cancel := context.WithCancel(t.Context())
+		timer := time.AfterFunc(time.Duration(after)*500*time.Microsecond, cancel)
+		p, err := Start(ctx, file, small())
+		timer.Stop()
+		cancel()
+		if err == nil { // on a fast machine
+			stops(t, p)
+		} else if !errors.Is(err, context.Canceled) {
+			t.Errorf("error %v", err)
+		}
 	}
+	wait.For(t, "the end of all that has the sample", func() bool { return len(havingOpen(t, file)) == 0 })
+}
+
+// havingOpen returns the pids of the other processes that have a file open.
+func havingOpen(t *testing.T, file string) (pids []int) {
+	t.Helper()
+	all, err := procfs.PIDs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pid := range all {
+		links, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if pid != os.Getpid() && slices.ContainsFunc(links, func(link string) bool { target, _ := os.Readlink(link); return target == file }) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
 func TestResults(t *testing.T) {

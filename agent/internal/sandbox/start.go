@@ -29,6 +29,9 @@ func (p *Process) start(ctx context.Context, upload *os.File, name string) error
 	if err == nil {
 		return nil
 	}
+	if cause := ctx.Err(); cause != nil && !errors.Is(err, cause) { // the error is that of a socket
+		err = fmt.Errorf("%w: %w", cause, err)
+	}
 	if said := p.abandon(); said != "" && !errors.Is(err, ErrProgram) {
 		err = fmt.Errorf("%w (%s)", err, said)
 	}
@@ -106,13 +109,13 @@ func (p *Process) prepare(ctx context.Context, o order) error {
 	})
 	defer stopWatching()
 	if _, pid, err := receive(p.reports); err != nil {
-		return fmt.Errorf("create the sandbox: %w", errors.Join(ctx.Err(), err))
+		return fmt.Errorf("create the sandbox: %w", err)
 	} else if p.init, err = os.FindProcess(pid); err != nil {
 		return fmt.Errorf("create the sandbox: find its process 1: %w", err)
 	}
 	_, pid, err := receive(p.control)
 	if err != nil {
-		return fmt.Errorf("create the sandbox: %w", errors.Join(ctx.Err(), err))
+		return fmt.Errorf("create the sandbox: %w", err)
 	}
 	p.pid = pid
 	p.namespace = procfs.PIDNamespace(p.pid)
@@ -134,7 +137,7 @@ func (p *Process) prepare(ctx context.Context, o order) error {
 	if errors.Is(err, errClosed) && ctx.Err() == nil {
 		return fmt.Errorf("%w: unpacking it exceeded the limits of the sandbox (%d MB of memory)", ErrProgram, p.options.MemoryMB)
 	} else if err != nil {
-		return fmt.Errorf("prepare the file: %w", errors.Join(ctx.Err(), err))
+		return fmt.Errorf("prepare the file: %w", err)
 	}
 	if err := m.failure(); err != nil {
 		return err
@@ -212,10 +215,11 @@ func (p *Process) abandon() string {
 	return strings.TrimSpace(string(p.output.last(1000)))
 }
 
-// run starts a command and closes ended when the command has ended. The kernel kills a
-// process with a parent-death signal when the parent's *thread* ends. Therefore run keeps
-// a thread for the command until then.
+// run starts a command in a process group of its own and closes ended when the command has
+// ended. The kernel kills a process with a parent-death signal when the parent's *thread* ends.
+// Therefore run keeps a thread for the command until then.
 func run(cmd *exec.Cmd, ended chan struct{}) error {
+	cmd.SysProcAttr.Setpgid = true
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread()
@@ -223,9 +227,19 @@ func run(cmd *exec.Cmd, ended chan struct{}) error {
 		err := cmd.Start()
 		started <- err
 		if err == nil {
+			killRest(cmd.Process.Pid)
 			_ = cmd.Wait() // the exit code is not that of the program
 			close(ended)
 		}
 	}()
 	return <-started
+}
+
+// killRest waits until a leader of a process group has ended, and kills the rest of the group.
+// The first process in a sandbox waits for bubblewrap forever if bubblewrap ends before it has
+// told that process its user. The leader is not reaped yet, so no other group has its number.
+func killRest(leader int) {
+	for unix.Waitid(unix.P_PID, leader, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
+	}
+	_ = unix.Kill(-leader, unix.SIGKILL) // most often none is left
 }
