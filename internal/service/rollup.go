@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"math"
 	"sync"
 	"time"
 
@@ -136,6 +137,11 @@ func (s *Rollups) Conversations(ctx context.Context, sessionID string, where *fi
 // with brings a rollup up to date with the session and calls use with it and the Seq of
 // its last event. No other goroutine uses the rollup during the call.
 func (s *Rollups) with(ctx context.Context, kind rollupKind, sessionID string, where *filter.Filter, use func(sum rollup, upTo int64)) error {
+	return s.within(ctx, math.MaxInt64, kind, sessionID, where, use)
+}
+
+// within does what with does, but stops reading events after a time. The next call continues.
+func (s *Rollups) within(ctx context.Context, most time.Duration, kind rollupKind, sessionID string, where *filter.Filter, use func(sum rollup, upTo int64)) error {
 	session, err := s.sessions.Get(ctx, sessionID)
 	if err != nil {
 		return err
@@ -159,7 +165,7 @@ func (s *Rollups) with(ctx context.Context, kind rollupKind, sessionID string, w
 		kept.rollup, kept.seq, kept.firstID, kept.expired = s.newRollup(kind), session.ExpiredSeq, firstID, session.ExpiredSeq
 	}
 	kept.where = where
-	err = s.advance(ctx, key, kept, where, where.UpTo(session.EventCount))
+	err = s.advance(ctx, most, key, kept, where, where.UpTo(session.EventCount))
 	s.keep(key, kept)
 	if err != nil {
 		return err
@@ -183,9 +189,9 @@ func (s *Rollups) newRollup(kind rollupKind) rollup {
 	return analysis.NewConversations(analysis.Limits{Groups: maxRollupConversations, Bytes: bytes})
 }
 
-// advance adds the events up to a Seq to a rollup. If ctx ends before that, the next
-// caller continues where advance stopped.
-func (s *Rollups) advance(ctx context.Context, key rollupKey, kept *keptRollup, where *filter.Filter, upTo int64) error {
+// advance adds the events up to a Seq to a rollup, or a part of them if that takes longer than
+// most. If ctx ends before that, the next caller continues where advance stopped.
+func (s *Rollups) advance(ctx context.Context, most time.Duration, key rollupKey, kept *keptRollup, where *filter.Filter, upTo int64) error {
 	if kept.seq >= upTo {
 		return nil
 	}
@@ -202,7 +208,7 @@ func (s *Rollups) advance(ctx context.Context, key rollupKey, kept *keptRollup, 
 	case byStory:
 		part.Types, part.Keys = analysis.StoryTypes(), analysis.StoryKeys()
 	}
-	for kept.seq < upTo {
+	for began := time.Now(); kept.seq < upTo && time.Since(began) < most; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -107,6 +108,28 @@ func TestRollupGoesOnAfterCancel(t *testing.T) {
 	if total, _, err := p.total(t.Context(), s, "s", nil); total != p.count || err != nil || len(p.reads) != 5 {
 		t.Errorf("%d events in %d reads, %v", total, len(p.reads), err)
 	}
+}
+
+// TestRollupInParts checks that a rollup which stops after a time says how far it is, and that the
+// next call continues.
+func TestRollupInParts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &parts{count: 5*rollupWindow + 7, firstID: 1, read: func(context.Context, int) error {
+			<-time.After(400 * time.Millisecond)
+			return nil
+		}}
+		s := NewRollups(p, p, 64<<20)
+		var got []int64
+		for range 3 {
+			err := s.within(t.Context(), time.Second, byStory, "s", nil, func(_ rollup, upTo int64) { got = append(got, upTo) })
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if want := []int64{3 * rollupWindow, p.count, p.count}; !slices.Equal(got, want) {
+			t.Errorf("the rollup is up to %v, want %v", got, want)
+		}
+	})
 }
 
 // TestRollupAfterAFailure checks that a read that fails in the middle counts nothing

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"ospulse/internal/analysis"
 	"ospulse/internal/detect"
@@ -45,11 +46,13 @@ type Story struct {
 }
 
 const (
-	storyEvents = 8   // of a finding that are read
-	storyMost   = 400 // events of all findings
+	storyEvents  = 8   // of a finding that are read
+	storyMost    = 400 // events of all findings
+	storyReading = 250 * time.Millisecond
 )
 
-// Story returns the story of a session.
+// Story returns the story of a session. If the events take longer than storyReading to read, it is
+// the story of the first ones, and the next call continues.
 func (s *Stories) Story(ctx context.Context, sessionID string) (story Story, err error) {
 	found, err := s.findings.Findings(ctx, sessionID)
 	if err != nil {
@@ -76,7 +79,7 @@ func (s *Stories) Story(ctx context.Context, sessionID string) (story Story, err
 			}
 		}
 	}
-	err = s.rollups.with(ctx, byStory, sessionID, nil, func(sum rollup, upTo int64) {
+	err = s.rollups.within(ctx, storyReading, byStory, sessionID, nil, func(sum rollup, upTo int64) {
 		story.Told, story.UpTo = sum.(*analysis.Story).Tell(findings), upTo
 	})
 	return story, err

@@ -149,8 +149,7 @@ func TestFindingOfAttempts(t *testing.T) {
 			}
 			var list findings
 			b.decode(b.send("GET", "/api/findings?session="+id, ""), http.StatusOK, &list)
-			var s story
-			b.decode(b.send("GET", "/api/sessions/"+id+"/story", ""), http.StatusOK, &s)
+			s := b.story(id)
 			for _, f := range list.Findings {
 				if one := fmt.Sprint(f.Title, ": ", f.Failed, " of ", f.Events); !slices.Contains(all, one) {
 					t.Errorf("only the list of all findings says %s", one)
@@ -403,12 +402,7 @@ func TestFindingsInAnotherRoot(t *testing.T) {
 			listed := b.found(id).Findings
 			var all findings
 			b.decode(b.send("GET", "/api/findings?session="+id, ""), http.StatusOK, &all)
-			var told struct {
-				Findings []struct {
-					Root *string `json:"root_path"`
-				}
-			}
-			b.decode(b.send("GET", "/api/sessions/"+id+"/story", ""), http.StatusOK, &told)
+			told := b.story(id)
 			if len(listed) != 1 || len(all.Findings) != 1 || len(told.Findings) != 1 {
 				t.Fatalf("the findings are %+v, %+v, %+v", listed, all, told)
 			}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"ospulse/test/recording"
+	"ospulse/test/wait"
 )
 
 type story struct {
@@ -27,7 +28,8 @@ type story struct {
 	Findings []struct {
 		Title, Level string
 		Events       int64
-		Failed       int64 `json:"failed_count"`
+		Failed       int64   `json:"failed_count"`
+		Root         *string `json:"root_path"`
 	}
 	Counts   map[string]any
 	Sections []struct {
@@ -41,6 +43,17 @@ type story struct {
 	Home  string
 	UpTo  int64 `json:"up_to_seq"`
 	Total int64 `json:"event_count"`
+}
+
+// story returns the story of all events of a session.
+func (b *backend) story(id string) (s story) {
+	b.t.Helper()
+	wait.For(b.t, "the whole story", func() bool {
+		s = story{}
+		b.decode(b.send("GET", "/api/sessions/"+id+"/story", ""), http.StatusOK, &s)
+		return s.UpTo == s.Total
+	})
+	return s
 }
 
 // lines returns the steps that are not ordinary, as text with the home folder as ~.
@@ -115,9 +128,8 @@ func TestStory(t *testing.T) {
 				}
 			}
 			b.found(id)
-			var s story
-			b.decode(b.send("GET", "/api/sessions/"+id+"/story", ""), http.StatusOK, &s)
-			if s.UpTo != int64(len(all)) || s.Total != s.UpTo {
+			s := b.story(id)
+			if s.UpTo != int64(len(all)) {
 				t.Errorf("the story is about %d of %d events", s.UpTo, len(all))
 			}
 			lines := s.lines()

@@ -34,6 +34,25 @@ async function expand(button: Locator): Promise<void> {
     .toBe(true);
 }
 
+test("a summary of a part of the events says so, until it has all", async ({ backend, page }) => {
+  const session = await post(backend, "dropper");
+  let isRead = false;
+  await page.route(/\/story$/, async (route) => {
+    const response = await route.fetch();
+    const story = (await response.json()) as object;
+    await route.fulfill({
+      response,
+      json: isRead ? story : { ...story, steps: [], findings: [], up_to_seq: 1 },
+    });
+  });
+  await page.goto(`/sessions/${session}`);
+  await page.getByText(/^The summary covers 1 of [\d,]+ events so far\.$/).waitFor();
+  await page.getByText("Nothing stands out so far.", { exact: true }).waitFor();
+  isRead = true;
+  await page.getByRole("list", { name: "Steps" }).waitFor();
+  await page.getByText(/^The summary covers/).waitFor({ state: "detached" });
+});
+
 test("the summary of a dropper tells its deeds on the first screen", async ({ backend, page }) => {
   const session = await post(backend, "dropper");
   await page.goto(`/sessions/${session}`);

@@ -284,7 +284,9 @@ export interface paths {
          *     A file that the session wrote and ran is one step, from where it came to its run.
          *     Steps carry the findings whose events they tell. Forks, exits, closes, maps and packets
          *     are left out, and reads of a program are one step. At most 400 steps are sent; ordinary
-         *     ones are left out first.
+         *     ones are left out first. The first request of a long session gets the story of the
+         *     events that the backend reads in a quarter of a second: `up_to_seq` is then less than
+         *     `event_count`, and the next request continues.
          */
         get: operations["getStory"];
         put?: never;

@@ -32,10 +32,13 @@ export default function SummaryView() {
     queryKey: keys.of(sessionId, "findings", "story"),
     queryFn: ({ signal }) =>
       call(api.GET("/api/sessions/{sessionId}/story", { params: { path: { sessionId } }, signal })),
-    refetchInterval: ({ state: { data } }) =>
-      data && Math.min(data.up_to_seq, data.rules_up_to_seq) < Math.max(data.event_count, newest)
+    refetchInterval: ({ state: { data } }) => {
+      if (!data) return false;
+      if (data.up_to_seq < data.event_count) return 100; // the backend reads for a moment at a time
+      return Math.min(data.up_to_seq, data.rules_up_to_seq) < Math.max(data.event_count, newest)
         ? 1000
-        : false,
+        : false;
+    },
   });
   const [, navigate] = useLocation();
   const found = told.data?.findings ?? [];
@@ -60,12 +63,18 @@ export default function SummaryView() {
       </EmptyState>
     );
   }
+  const isPartial = story.up_to_seq < story.event_count;
   const steps = showsAll ? story.steps : story.steps.filter(({ ordinary }) => !ordinary);
   const sent = story.steps.filter(({ ordinary }) => ordinary).length;
   return (
     <div className="min-h-0 flex-1 overflow-auto">
       <div className="border-b border-line px-3 py-2">
         <Headline session={details} counts={story.counts} />
+        {isPartial && (
+          <p role="status" className="mt-1 text-xs text-warn">
+            {`The summary covers ${formatCount(story.up_to_seq)} of ${plural(story.event_count, "event")} so far.`}
+          </p>
+        )}
         {story.rules_up_to_seq < story.event_count && (
           <p role="status" className="mt-1 text-xs text-muted">
             {`The rules have been applied to ${formatCount(story.rules_up_to_seq)} of ${plural(story.event_count, "event")}.`}
@@ -73,7 +82,11 @@ export default function SummaryView() {
         )}
       </div>
       {steps.length === 0 ? (
-        <p className="px-3 py-4 text-muted">Nothing stands out. A program can do harm without a finding.</p>
+        <p className="px-3 py-4 text-muted">
+          {isPartial
+            ? "Nothing stands out so far."
+            : "Nothing stands out. A program can do harm without a finding."}
+        </p>
       ) : (
         <Story
           sessionId={sessionId}
