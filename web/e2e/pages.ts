@@ -65,3 +65,10 @@ export async function press(target: Locator): Promise<void> {
       element.dispatchEvent(new MouseEvent(type, { bubbles: true, cancelable: true }));
   });
 }
+
+/** Stops the monitoring of the session on the page, and answers the question. */
+export async function stopMonitoring(page: Page): Promise<void> {
+  await page.getByRole("button", { name: "Stop" }).click();
+  const question = page.getByRole("dialog", { name: "Stop monitoring?" });
+  await question.getByRole("button", { name: "Stop" }).click();
+}

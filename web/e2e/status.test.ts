@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import type { Page, Route } from "playwright-core";
 import { onTestFinished } from "vitest";
 import type { Backend } from "./harness";
-import { countText, openView, rows, runFilter, viewPath } from "./pages";
+import { countText, openView, rows, runFilter, stopMonitoring, viewPath } from "./pages";
 import { expect, test } from "./test";
 
 // What the dashboard says about sessions and the connection is true, and nothing beside it contradicts it.
@@ -174,7 +174,7 @@ test("a session of chosen processes says how it ended", async ({ page, backend }
   const session = await backend.createSession("chosen.sh", "true");
   await backend.post("/api/start-monitor", { sessionId: session, mode: 2, processes: [child.pid] });
   await page.goto(viewPath(session, "events"));
-  await page.getByRole("button", { name: "Stop" }).click();
+  await stopMonitoring(page);
   await page.getByRole("button", { name: "Stopped", exact: true }).waitFor();
 });
 

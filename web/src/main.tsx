@@ -8,6 +8,7 @@ import { newQueryClient } from "./api/queries";
 import { App } from "./app";
 import { ToastProvider } from "./components/ui/toast";
 import { useRawSearch } from "./hooks/search";
+import { SettingsProvider } from "./hooks/settings";
 import { ShortcutProvider } from "./hooks/shortcuts";
 
 const root = document.getElementById("root");
@@ -15,13 +16,15 @@ if (!root) throw new Error("the page has no element for the dashboard");
 createRoot(root).render(
   <StrictMode>
     <QueryClientProvider client={newQueryClient()}>
-      <ShortcutProvider>
-        <ToastProvider>
-          <Router base={basePath} searchHook={useRawSearch}>
-            <App />
-          </Router>
-        </ToastProvider>
-      </ShortcutProvider>
+      <SettingsProvider>
+        <ShortcutProvider>
+          <ToastProvider>
+            <Router base={basePath} searchHook={useRawSearch}>
+              <App />
+            </Router>
+          </ToastProvider>
+        </ShortcutProvider>
+      </SettingsProvider>
     </QueryClientProvider>
   </StrictMode>,
 );

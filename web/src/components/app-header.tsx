@@ -2,7 +2,7 @@ import { Activity, ListChecks, Settings2, ShieldAlert } from "lucide-react";
 import { useState } from "react";
 import { Link, useLocation } from "wouter";
 import { basePath } from "@/api/base";
-import { changeSettings, useSettings } from "@/hooks/settings";
+import { useSettings } from "@/hooks/settings";
 import { useShortcut } from "@/hooks/shortcuts";
 import { zoneName } from "@/lib/time";
 import { AccountItems } from "./account-items";
@@ -14,16 +14,14 @@ import { Menu, MenuCheck, MenuItem, MenuLabel, MenuLine, MenuLink } from "./ui/m
 const themes = { system: "System", light: "Light", dark: "Dark" } as const;
 
 export function AppHeader() {
-  const { theme, zone } = useSettings();
+  const { theme, zone, change } = useSettings();
   const [showsKeys, setShowsKeys] = useState(false);
   useShortcut("?", "Show the keyboard shortcuts", "Everywhere", () => setShowsKeys(true));
   const [, navigate] = useLocation();
   useShortcut("g", "Go to the sessions", "Everywhere", () => navigate("/"));
-  useShortcut("t", "Change the theme", "Everywhere", () =>
-    changeSettings({ theme: isDark() ? "light" : "dark" }),
-  );
+  useShortcut("t", "Change the theme", "Everywhere", () => change({ theme: isDark() ? "light" : "dark" }));
   useShortcut("u", "Times in UTC or local time", "Everywhere", () =>
-    changeSettings({ zone: zone === "utc" ? "local" : "utc" }),
+    change({ zone: zone === "utc" ? "local" : "utc" }),
   );
   return (
     <header className="flex h-11 max-sm:h-10 shrink-0 items-center gap-3 border-b border-line bg-surface px-3">
@@ -45,16 +43,16 @@ export function AppHeader() {
         }
       >
         <MenuLabel>Times</MenuLabel>
-        <MenuCheck checked={zone === "local"} onChange={() => changeSettings({ zone: "local" })}>
+        <MenuCheck checked={zone === "local"} onChange={() => change({ zone: "local" })}>
           Local ({zoneName("local")})
         </MenuCheck>
-        <MenuCheck checked={zone === "utc"} onChange={() => changeSettings({ zone: "utc" })}>
+        <MenuCheck checked={zone === "utc"} onChange={() => change({ zone: "utc" })}>
           UTC
         </MenuCheck>
         <MenuLine />
         <MenuLabel>Theme</MenuLabel>
         {(Object.keys(themes) as (keyof typeof themes)[]).map((name) => (
-          <MenuCheck key={name} checked={theme === name} onChange={() => changeSettings({ theme: name })}>
+          <MenuCheck key={name} checked={theme === name} onChange={() => change({ theme: name })}>
             {themes[name]}
           </MenuCheck>
         ))}

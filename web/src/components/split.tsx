@@ -2,7 +2,7 @@ import { type ReactNode, useId, useRef } from "react";
 import { Group, Panel, Separator, usePanelRef } from "react-resizable-panels";
 import { byId, focusIds, useFocusAfter } from "@/hooks/focus";
 import { useIsNarrow } from "@/hooks/media";
-import { readStored, writeStored } from "@/hooks/settings";
+import { readStored, writeStored } from "@/hooks/stored";
 
 const storeName = "ospulse.detail.width";
 const usual = 560;

@@ -1,73 +1,48 @@
-import { useSyncExternalStore } from "react";
+import { createContext, type ReactNode, useContext, useLayoutEffect, useMemo } from "react";
 import type { Zone } from "@/lib/time";
+import { useStored } from "./stored";
 
 /** The reader's choices, stored in this browser. */
-export interface Settings {
+interface Settings {
   theme: "system" | "light" | "dark";
   zone: Zone;
   /** ID of the agent for uploads; "" for the backend's own. */
   agent: string;
 }
 
-const key = "ospulse.settings";
-const defaults: Settings = { theme: "system", zone: "local", agent: "" };
-const listeners = new Set<() => void>();
-let current = load();
+interface SettingsState extends Settings {
+  change: (part: Partial<Settings>) => void;
+}
 
-function load(): Settings {
-  const stored = readStored<Partial<Settings>>(key) ?? {};
+const defaults: Settings = { theme: "system", zone: "local", agent: "" };
+const Context = createContext<SettingsState>({ ...defaults, change: () => {} });
+
+function parse(stored: unknown): Settings {
+  const { theme, zone, agent } = Object(stored) as Partial<Settings>;
   return {
-    theme: stored.theme === "light" || stored.theme === "dark" ? stored.theme : defaults.theme,
-    zone: stored.zone === "utc" ? "utc" : defaults.zone,
-    agent: typeof stored.agent === "string" ? stored.agent : defaults.agent,
+    theme: theme === "light" || theme === "dark" ? theme : defaults.theme,
+    zone: zone === "utc" ? "utc" : defaults.zone,
+    agent: typeof agent === "string" ? agent : defaults.agent,
   };
 }
 
-/** Reads the value stored under a name; undefined if there is none or it cannot be read. */
-export function readStored<T>(name: string): T | undefined {
-  try {
-    const text = localStorage.getItem(name);
-    return text === null ? undefined : (JSON.parse(text) as T);
-  } catch {
-    return undefined; // the browser refuses storage, or the value is not ours
-  }
+/** The reader's choices, and a function that changes them. Without a SettingsProvider, the defaults. */
+export function useSettings(): SettingsState {
+  return useContext(Context);
 }
 
-/** Stores a value under a name, if the browser permits it; undefined removes what is stored. */
-export function writeStored(name: string, value: unknown): void {
-  try {
-    if (value === undefined) localStorage.removeItem(name);
-    else localStorage.setItem(name, JSON.stringify(value));
-  } catch {
-    // Private windows refuse. The choice then lasts as long as the page.
-  }
-}
-
-function apply(): void {
-  if (current.theme === "system") delete document.documentElement.dataset.theme;
-  else document.documentElement.dataset.theme = current.theme;
-}
-apply();
-
-export function changeSettings(change: Partial<Settings>): void {
-  current = { ...current, ...change };
-  writeStored(key, current);
-  apply();
-  for (const listener of listeners) listener();
-}
-
-globalThis.addEventListener?.("storage", (event) => {
-  if (event.key !== key) return;
-  current = load();
-  apply();
-  for (const listener of listeners) listener();
-});
-
-function subscribe(listener: () => void): () => void {
-  listeners.add(listener);
-  return () => listeners.delete(listener);
-}
-
-export function useSettings(): Settings {
-  return useSyncExternalStore(subscribe, () => current);
+/** Keeps the reader's choices, and shows the page in the chosen theme. */
+export function SettingsProvider({ children }: { children: ReactNode }) {
+  const [settings, update] = useStored("ospulse.settings", parse);
+  const { theme } = settings;
+  // Before the page is drawn, and before effects read its colors.
+  useLayoutEffect(() => {
+    if (theme === "system") delete document.documentElement.dataset.theme;
+    else document.documentElement.dataset.theme = theme;
+  }, [theme]);
+  const state = useMemo(
+    () => ({ ...settings, change: (part: Partial<Settings>) => update((now) => ({ ...now, ...part })) }),
+    [settings, update],
+  );
+  return <Context value={state}>{children}</Context>;
 }

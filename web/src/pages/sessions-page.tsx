@@ -10,13 +10,13 @@ import { EmptyState, ErrorState, LoadingState } from "@/components/ui/state";
 import { FileButton } from "@/components/upload/file-button";
 import { byId, focusIds, useArrival } from "@/hooks/focus";
 import { useSessionsStream } from "@/hooks/sessions-stream";
-import { changeSettings, useSettings } from "@/hooks/settings";
+import { useSettings } from "@/hooks/settings";
 import { useUploads } from "@/hooks/uploads";
 
 export function SessionsPage() {
   const [search, setSearch] = useState<SessionSearch>({});
   const { send } = useUploads();
-  const { agent } = useSettings();
+  const { agent, change } = useSettings();
   useSessionsStream();
   return (
     <>
@@ -30,7 +30,7 @@ export function SessionsPage() {
             </FileButton>
             <AgentSelect
               value={agent}
-              onChange={(id) => changeSettings({ agent: id })}
+              onChange={(id) => change({ agent: id })}
               className="max-sm:min-w-0 max-sm:flex-1 sm:max-w-48"
             />
             <FileButton id={focusIds.upload} look="primary" onFiles={(files) => send(files, "target")}>

@@ -1,6 +1,6 @@
 import { createContext, type ReactNode, useCallback, useContext, useMemo, useState } from "react";
 import { useIsNarrow } from "@/hooks/media";
-import { readStored, writeStored } from "@/hooks/settings";
+import { readStored, writeStored } from "@/hooks/stored";
 import { type Column, defaultColumns, fieldsOf, narrowColumns, readColumns } from "./columns";
 
 const storeName = "ospulse.events.columns";

@@ -12,12 +12,14 @@ import { FilterField, focusIn } from "./filter-field";
 import { FilterHelp } from "./filter-help";
 import { FilterMenu } from "./filter-menu";
 import { useDraft } from "./use-draft";
+import { useFilters } from "./use-filters";
 import { ViewChips } from "./view-chips";
 
 /** The bar with the view's selection: filter, process and time span. */
 export function FilterBar({ sessionId }: { sessionId: string }) {
   const { view, change } = useView();
-  const draft = useDraft(sessionId);
+  const filters = useFilters();
+  const draft = useDraft(sessionId, filters);
   const notify = useNotify();
   const bar = useRef<HTMLDivElement>(null);
   const focus = () => focusIn(bar.current);
@@ -46,6 +48,7 @@ export function FilterBar({ sessionId }: { sessionId: string }) {
           draft={draft}
           before={
             <FilterMenu
+              filters={filters}
               draft={draft.text}
               onChoose={(filter) => {
                 draft.run(filter);

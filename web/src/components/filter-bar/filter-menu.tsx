@@ -3,12 +3,18 @@ import { useState } from "react";
 import { SafeText } from "@/components/safe-text";
 import { Button } from "@/components/ui/button";
 import { Menu, MenuItem, MenuLabel, MenuLine } from "@/components/ui/menu";
-import { forgetRecent, useFilters } from "./filter-store";
 import { SavedFilters } from "./saved-filters";
+import type { Filters } from "./use-filters";
+
+interface Props {
+  filters: Filters;
+  draft: string;
+  onChoose: (filter: string) => void;
+}
 
 /** The recent and the saved filters. */
-export function FilterMenu({ draft, onChoose }: { draft: string; onChoose: (filter: string) => void }) {
-  const { recent, saved } = useFilters();
+export function FilterMenu({ filters, draft, onChoose }: Props) {
+  const { recent, saved, forgetRecent } = filters;
   const [isEditing, setEditing] = useState(false);
   return (
     <>
@@ -53,7 +59,9 @@ export function FilterMenu({ draft, onChoose }: { draft: string; onChoose: (filt
           </>
         )}
       </Menu>
-      {isEditing && <SavedFilters draft={draft} onClose={() => setEditing(false)} onChoose={onChoose} />}
+      {isEditing && (
+        <SavedFilters filters={filters} draft={draft} onClose={() => setEditing(false)} onChoose={onChoose} />
+      )}
     </>
   );
 }

@@ -4,20 +4,21 @@ import { SafeText } from "@/components/safe-text";
 import { Button } from "@/components/ui/button";
 import { Dialog } from "@/components/ui/dialog";
 import { plainText } from "@/lib/text";
-import { deleteFilter, renameFilter, type SavedFilter, saveFilter, useFilters } from "./filter-store";
+import type { Filters, SavedFilter } from "./use-filters";
 
 const field =
   "h-8 w-full min-w-0 rounded-md border border-line bg-page px-2 placeholder:text-muted aria-invalid:border-bad";
 
 interface Props {
+  filters: Filters;
   draft: string;
   onClose: () => void;
   onChoose: (filter: string) => void;
 }
 
 /** Saves the filter under a name, and renames and deletes saved filters. */
-export function SavedFilters({ draft, onClose, onChoose }: Props) {
-  const { saved } = useFilters();
+export function SavedFilters({ filters, draft, onClose, onChoose }: Props) {
+  const { saved, save, rename, remove } = filters;
   const [name, setName] = useState("");
   const input = useRef<HTMLInputElement>(null);
   useEffect(() => {
@@ -26,16 +27,16 @@ export function SavedFilters({ draft, onClose, onChoose }: Props) {
     return () => clearTimeout(timer);
   }, []);
   const isTaken = saved.some((entry) => entry.name === name.trim());
-  const save = (event: FormEvent) => {
+  const submit = (event: FormEvent) => {
     event.preventDefault();
     if (name.trim() === "") return;
-    saveFilter(name.trim(), draft);
+    save(name.trim(), draft);
     onClose();
   };
   return (
     <Dialog open onClose={onClose} title="Saved filters" description="Stored in this browser.">
       {draft.trim() !== "" && (
-        <form onSubmit={save} className="mb-4 space-y-2">
+        <form onSubmit={submit} className="mb-4 space-y-2">
           <label className="block">
             <span className="mb-1 block text-xs text-muted">
               A name for <SafeText text={draft} limit={200} className="font-mono text-ink" />
@@ -65,6 +66,8 @@ export function SavedFilters({ draft, onClose, onChoose }: Props) {
             <Entry
               key={entry.name}
               entry={entry}
+              onRename={(to) => rename(entry.name, to)}
+              onDelete={() => remove(entry.name)}
               onChoose={() => {
                 onClose();
                 onChoose(entry.filter);
@@ -77,11 +80,19 @@ export function SavedFilters({ draft, onClose, onChoose }: Props) {
   );
 }
 
-function Entry({ entry, onChoose }: { entry: SavedFilter; onChoose: () => void }) {
+interface EntryProps {
+  entry: SavedFilter;
+  /** Returns false if the name is taken or empty. */
+  onRename: (to: string) => boolean;
+  onDelete: () => void;
+  onChoose: () => void;
+}
+
+function Entry({ entry, onRename, onDelete, onChoose }: EntryProps) {
   const [name, setName] = useState(entry.name);
   const [isTaken, setTaken] = useState(false);
   const rename = () => {
-    const isDone = renameFilter(entry.name, name.trim());
+    const isDone = onRename(name.trim());
     setTaken(!isDone && name.trim() !== "");
     if (!isDone && name.trim() === "") setName(entry.name);
   };
@@ -106,13 +117,7 @@ function Entry({ entry, onChoose }: { entry: SavedFilter; onChoose: () => void }
       <Button onClick={onChoose} aria-label={`Use ${shown}`}>
         Use
       </Button>
-      <Button
-        look="ghost"
-        size="icon"
-        aria-label={`Delete ${shown}`}
-        title="Delete"
-        onClick={() => deleteFilter(entry.name)}
-      >
+      <Button look="ghost" size="icon" aria-label={`Delete ${shown}`} title="Delete" onClick={onDelete}>
         <Trash2 size={15} />
       </Button>
     </li>

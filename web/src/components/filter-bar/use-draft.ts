@@ -4,7 +4,7 @@ import { ApiError, api, call } from "@/api/client";
 import { keys } from "@/api/queries";
 import { useView } from "@/hooks/view";
 import { type Fault, faultOf } from "@/lib/filter-language";
-import { recentFilters, rememberFilter } from "./filter-store";
+import type { Filters } from "./use-filters";
 
 const checkMillis = 250;
 
@@ -25,7 +25,7 @@ export interface Draft {
 }
 
 /** The filter while the reader writes it. The view keeps the last filter that was run. */
-export function useDraft(sessionId: string): Draft {
+export function useDraft(sessionId: string, { recent, remember }: Filters): Draft {
   const { view, change } = useView();
   const queries = useQueryClient();
   const [draft, setDraft] = useState({ text: view.filter, revision: 0 });
@@ -75,7 +75,7 @@ export function useDraft(sessionId: string): Draft {
       if (text === view.filter) return;
       const found = text.trim() === "" ? null : await queries.fetchQuery(check(text)).catch(() => null);
       if (found || newest.current !== text) return;
-      rememberFilter(text);
+      remember(text);
       change({ filter: text }, { push: true });
     },
     restore: () => {
@@ -83,7 +83,6 @@ export function useDraft(sessionId: string): Draft {
       put(view.filter);
     },
     walk: (step) => {
-      const recent = recentFilters();
       const isWalking = walked.current !== undefined && walked.current.text === newest.current;
       if (newest.current !== "" && !isWalking) return false;
       const at = (isWalking ? (walked.current?.at ?? -1) : -1) + step;

@@ -1,55 +1,72 @@
+import { act, renderHook } from "@testing-library/react";
 import { afterEach, expect, test } from "vitest";
-import {
-  deleteFilter,
-  forgetRecent,
-  recentFilters,
-  reloadFilters,
-  rememberFilter,
-  renameFilter,
-  saveFilter,
-} from "./filter-store";
+import { type Filters, useFilters } from "./use-filters";
 
-const stored = () => JSON.parse(localStorage.getItem("ospulse.filters") ?? "{}");
+const name = "ospulse.filters";
+const stored = () => JSON.parse(localStorage.getItem(name) ?? "{}");
 
-afterEach(() => {
-  localStorage.clear();
-  reloadFilters();
-});
+/** Shows the hook; run calls a function with its current value. */
+function show() {
+  const { result } = renderHook(useFilters);
+  return {
+    filters: () => result.current,
+    run: <T>(call: (filters: Filters) => T): T => {
+      let answer: T | undefined;
+      act(() => {
+        answer = call(result.current);
+      });
+      return answer as T;
+    },
+  };
+}
+
+afterEach(() => localStorage.clear());
 
 test("the last twenty filters are kept, the latest first, each once", () => {
-  for (let i = 0; i < 30; i++) rememberFilter(`pid = ${i}`);
-  rememberFilter("pid = 20");
-  rememberFilter(" ");
-  expect(recentFilters()).toHaveLength(20);
-  expect(recentFilters().slice(0, 2)).toEqual(["pid = 20", "pid = 29"]);
-  expect(stored().recent).toEqual(recentFilters());
-  forgetRecent();
+  const { filters, run } = show();
+  for (let i = 0; i < 30; i++) run(({ remember }) => remember(`pid = ${i}`));
+  run(({ remember }) => remember("pid = 20"));
+  run(({ remember }) => remember(" "));
+  expect(filters().recent).toHaveLength(20);
+  expect(filters().recent.slice(0, 2)).toEqual(["pid = 20", "pid = 29"]);
+  expect(stored().recent).toEqual(filters().recent);
+  expect(show().filters().recent).toEqual(filters().recent);
+  run(({ forgetRecent }) => forgetRecent());
   expect(stored().recent).toEqual([]);
 });
 
 test("filters are saved, renamed and deleted by their names", () => {
-  saveFilter("a", "pid = 1");
-  saveFilter("b", "pid = 2");
-  saveFilter("a", "pid = 3");
+  const { run } = show();
+  run(({ save }) => save("a", "pid = 1"));
+  run(({ save }) => save("b", "pid = 2"));
+  run(({ save }) => save("a", "pid = 3"));
   expect(stored().saved).toEqual([
     { name: "a", filter: "pid = 3" },
     { name: "b", filter: "pid = 2" },
   ]);
-  expect(renameFilter("a", "b")).toBe(false);
-  expect(renameFilter("a", "")).toBe(false);
-  expect(renameFilter("a", "c")).toBe(true);
-  deleteFilter("b");
+  expect(run(({ rename }) => rename("a", "b"))).toBe(false);
+  expect(run(({ rename }) => rename("a", ""))).toBe(false);
+  expect(run(({ rename }) => rename("a", "c"))).toBe(true);
+  run(({ remove }) => remove("b"));
   expect(stored().saved).toEqual([{ name: "c", filter: "pid = 3" }]);
 });
 
-test("invalid stored data does no harm", () => {
-  localStorage.setItem(
-    "ospulse.filters",
-    JSON.stringify({ recent: [1, "x", null], saved: [{ name: 1 }, 5] }),
-  );
-  reloadFilters();
-  expect(recentFilters()).toEqual(["x"]);
-  localStorage.setItem("ospulse.filters", "{");
-  reloadFilters();
-  expect(recentFilters()).toEqual([]);
+test("a change in another tab applies at once", () => {
+  const { filters, run } = show();
+  localStorage.setItem(name, JSON.stringify({ recent: ["pid = 1"], saved: [] }));
+  run(() => dispatchEvent(new StorageEvent("storage", { key: "other" })));
+  expect(filters().recent).toEqual([]);
+  run(() => dispatchEvent(new StorageEvent("storage", { key: name })));
+  expect(filters().recent).toEqual(["pid = 1"]);
+});
+
+test.each([
+  ["{", []],
+  ["5", []],
+  ["null", []],
+  [JSON.stringify({ recent: [1, "x", null], saved: [{ name: 1 }, 5] }), ["x"]],
+])("invalid stored data does no harm: %s", (text, recent) => {
+  localStorage.setItem(name, text);
+  const { filters } = show();
+  expect(filters()).toMatchObject({ recent, saved: [] });
 });

@@ -1,31 +1,38 @@
-import { useSyncExternalStore } from "react";
-import { readStored, writeStored } from "@/hooks/settings";
+import { useStored } from "@/hooks/stored";
 
-/** A named filter, stored in this browser. */
+/** A named filter. */
 export interface SavedFilter {
   name: string;
   filter: string;
 }
 
-interface Filters {
+interface Lists {
   /** The used filters, latest first. */
   recent: readonly string[];
   saved: readonly SavedFilter[];
 }
 
-const key = "ospulse.filters";
-const most = { recent: 20, saved: 200 };
-const listeners = new Set<() => void>();
-let current = load();
+export interface Filters extends Lists {
+  /** Records that a filter was used. */
+  remember: (filter: string) => void;
+  /** Saves a filter under a name. It replaces the filter that has the name. */
+  save: (name: string, filter: string) => void;
+  /** Renames a saved filter; returns false if the new name is taken or empty. */
+  rename: (from: string, to: string) => boolean;
+  remove: (name: string) => void;
+  forgetRecent: () => void;
+}
 
-function load(): Filters {
-  const stored = readStored<{ recent?: unknown; saved?: unknown }>(key);
+const most = { recent: 20, saved: 200 };
+
+function parse(stored: unknown): Lists {
+  const { recent, saved } = Object(stored) as { recent?: unknown; saved?: unknown };
   const list = (value: unknown): unknown[] => (Array.isArray(value) ? value : []);
   return {
-    recent: list(stored?.recent)
+    recent: list(recent)
       .filter((entry): entry is string => typeof entry === "string" && entry !== "")
       .slice(0, most.recent),
-    saved: list(stored?.saved).filter(isSaved).slice(0, most.saved),
+    saved: list(saved).filter(isSaved).slice(0, most.saved),
   };
 }
 
@@ -40,57 +47,29 @@ function isSaved(entry: unknown): entry is SavedFilter {
   );
 }
 
-function change(part: Partial<Filters>): void {
-  current = { ...current, ...part };
-  writeStored(key, current);
-  for (const listener of listeners) listener();
-}
-
-/** Records that a filter was used. */
-export function rememberFilter(filter: string): void {
-  if (filter.trim() === "" || current.recent[0] === filter) return;
-  change({
-    recent: [filter, ...current.recent.filter((entry) => entry !== filter)].slice(0, most.recent),
-  });
-}
-
-/** Saves a filter under a name. It replaces the filter that has the name. */
-export function saveFilter(name: string, filter: string): void {
-  const others = current.saved.filter((entry) => entry.name !== name);
-  change({ saved: [{ name, filter }, ...others].slice(0, most.saved) });
-}
-
-/** Renames a saved filter; false if the new name is taken or blank. */
-export function renameFilter(from: string, to: string): boolean {
-  if (to === "" || current.saved.some((entry) => entry.name === to)) return from === to;
-  change({ saved: current.saved.map((entry) => (entry.name === from ? { ...entry, name: to } : entry)) });
-  return true;
-}
-
-export function deleteFilter(name: string): void {
-  change({ saved: current.saved.filter((entry) => entry.name !== name) });
-}
-
-export function forgetRecent(): void {
-  change({ recent: [] });
-}
-
-/** Reads the stored filters again, because another tab may have changed them. */
-export function reloadFilters(): void {
-  current = load();
-  for (const listener of listeners) listener();
-}
-globalThis.addEventListener?.("storage", (event) => {
-  if (event.key === key) reloadFilters();
-});
-
-function subscribe(listener: () => void): () => void {
-  listeners.add(listener);
-  return () => listeners.delete(listener);
-}
-
+/** The recent and the saved filters, which this browser keeps. */
 export function useFilters(): Filters {
-  return useSyncExternalStore(subscribe, () => current);
+  const [{ recent, saved }, change] = useStored("ospulse.filters", parse);
+  const changeSaved = (next: (saved: readonly SavedFilter[]) => readonly SavedFilter[]) =>
+    change((now) => ({ ...now, saved: next(now.saved).slice(0, most.saved) }));
+  return {
+    recent,
+    saved,
+    remember: (filter) => {
+      if (filter.trim() === "") return;
+      change((now) => {
+        const others = now.recent.filter((entry) => entry !== filter);
+        return { ...now, recent: [filter, ...others].slice(0, most.recent) };
+      });
+    },
+    save: (name, filter) =>
+      changeSaved((now) => [{ name, filter }, ...now.filter((entry) => entry.name !== name)]),
+    rename: (from, to) => {
+      if (to === "" || saved.some((entry) => entry.name === to)) return from === to;
+      changeSaved((now) => now.map((entry) => (entry.name === from ? { ...entry, name: to } : entry)));
+      return true;
+    },
+    remove: (name) => changeSaved((now) => now.filter((entry) => entry.name !== name)),
+    forgetRecent: () => change((now) => ({ ...now, recent: [] })),
+  };
 }
-
-export const recentFilters = (): readonly string[] => current.recent;

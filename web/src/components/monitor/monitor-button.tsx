@@ -11,7 +11,10 @@ import { byId, focusIds, focusIfLost } from "@/hooks/focus";
 import { useShortcut } from "@/hooks/shortcuts";
 import { StartDialog } from "./start-dialog";
 
-/** Starts the monitoring of a session, or stops it. If the session was started before, it starts a copy. */
+/**
+ * Starts the monitoring of a session, or stops it after a question. If the session was started
+ * before, it starts a copy.
+ */
 export function MonitorButton({ session }: { session: Session }) {
   const [choosing, setChoosing] = useState(false);
   const [asking, setAsking] = useState(false);
@@ -47,7 +50,7 @@ export function MonitorButton({ session }: { session: Session }) {
   return (
     <>
       {canStop ? (
-        <Button key="stop" look="danger" onClick={() => stop.mutate()} disabled={stop.isPending}>
+        <Button key="stop" look="danger" onClick={() => setAsking(true)} disabled={stop.isPending}>
           <Square size={13} aria-hidden />
           {stop.isPending ? "Stopping…" : "Stop"}
         </Button>

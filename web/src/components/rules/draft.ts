@@ -1,5 +1,5 @@
 import { useState } from "react";
-import { readStored, writeStored } from "@/hooks/settings";
+import { readStored, writeStored } from "@/hooks/stored";
 
 /** A text that is not saved yet. */
 export interface Draft {

@@ -10,7 +10,7 @@ import {
 } from "@tanstack/react-table";
 import { useMemo, useState } from "react";
 import { useIsNarrow } from "@/hooks/media";
-import { readStored, writeStored } from "@/hooks/settings";
+import { readStored, writeStored } from "@/hooks/stored";
 
 /** A column of a table, and its header. */
 export interface ColumnSpec {

@@ -1,1 +1,0 @@
-import{l as e}from"./state-CvJ9y29D.js";import{Ot as t}from"./index-DDaS7qRG.js";function n({at:n,digits:r=3}){let{zone:i}=e();return t(n,i).slice(0,9+r)}export{n as t};
