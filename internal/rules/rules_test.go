@@ -160,7 +160,7 @@ func matches(t *testing.T, r detect.Rule, s story) (matched bool) {
 func TestBenignWork(t *testing.T) {
 	running, conditions := detect.Running(own(t))
 	engine := detect.New(conditions)
-	for _, name := range []string{"build", "http", "package", "python", "shell"} {
+	for _, name := range []string{"apt", "build", "http", "npm", "package", "python", "shell"} {
 		t.Run(name, func(t *testing.T) {
 			session, found := engine.NewSession(), map[int]int{}
 			for n, text := range recording.Events(t, name) {

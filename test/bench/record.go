@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -105,14 +106,15 @@ func compress(text []byte, level zstd.EncoderLevel, windowBytes int) ([]byte, er
 }
 
 // recordActivity returns the events of a script, in a session of mode 2 of its own agent.
-func recordActivity(ctx context.Context, programs, agent, script string) (events []byte, err error) {
+func recordActivity(ctx context.Context, temporary, agent, script string) (events []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
 	defer cancel()
 	script, err = filepath.Abs(script)
 	if err != nil {
 		return nil, err
 	}
-	home := filepath.Join(recordFolder, strings.TrimSuffix(filepath.Base(script), ".sh"))
+	name := strings.TrimSuffix(filepath.Base(script), ".sh")
+	home := filepath.Join(recordFolder, name)
 	if err := os.Mkdir(home, 0o755); err != nil {
 		return nil, err
 	}
@@ -122,11 +124,15 @@ func recordActivity(ctx context.Context, programs, agent, script string) (events
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, sink.close()) }()
-	dir, err := os.MkdirTemp(programs, "agent-")
+	dir, err := os.MkdirTemp(temporary, "agent-")
 	if err != nil {
 		return nil, err
 	}
-	watcher, err := testbed.Start(ctx, dir, nil, agent, "--backend", sink.url, "--port", "0", "--data", filepath.Join(dir, "data"), "--log-format", "json")
+	arguments := []string{"--backend", sink.url, "--port", "0", "--data", filepath.Join(dir, "data"), "--log-format", "json"}
+	if name != httpFlows && !slices.Contains(programs, name) { // a recording for tests of rules, which need no contents
+		arguments = append(arguments, "--content", "0")
+	}
+	watcher, err := testbed.Start(ctx, dir, nil, agent, arguments...)
 	if err != nil {
 		return nil, err
 	}
