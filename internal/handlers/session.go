@@ -286,20 +286,20 @@ func newMonitored(message string, s *models.Session) monitored {
 // start starts monitoring. It answers after the outcome is known, as existing clients
 // expect, or at once if the client prefers that.
 func (h *sessionHandler) start(c *echo.Context) error {
-	var request struct {
+	var request struct { // the audit has the members that are not empty
 		SessionID *string      `json:"sessionId"` // not embedded: errors name the field by its path
 		Mode      *models.Mode `json:"mode"`
-		Processes pids         `json:"processes"`
-		Agent     string       `json:"agent"`
+		Processes pids         `json:"processes,omitempty"`
+		Agent     string       `json:"agent,omitempty"`
 
-		EntryPoint string   `json:"entryPoint"`
-		Arguments  []string `json:"arguments"`
+		EntryPoint string   `json:"entryPoint,omitempty"`
+		Arguments  []string `json:"arguments,omitempty"`
 
-		Network        string `json:"network"`
-		TimeoutSeconds int    `json:"timeoutSeconds"`
-		MemoryMB       int    `json:"memoryMB"`
+		Network        string `json:"network,omitempty"`
+		TimeoutSeconds int    `json:"timeoutSeconds,omitempty"`
+		MemoryMB       int    `json:"memoryMB,omitempty"`
 
-		Selection *models.Selection `json:"selection"`
+		Selection *models.Selection `json:"selection,omitempty"`
 	}
 	if err := readJSON(c, h.maxBodyBytes, &request); err != nil {
 		return err

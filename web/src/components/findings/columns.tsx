@@ -18,7 +18,7 @@ export const levelColumn: TableColumn<Shown> = {
   id: "level",
   label: "Level",
   width: 104,
-  phone: 92,
+  phone: 106,
   cell: ({ level }) => <LevelBadge level={level} />,
 };
 
