@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import ts from "typescript";
 
 /** A text that the dashboard shows, with … where it inserts a value. */
@@ -69,13 +69,17 @@ function isSentence(text: string): boolean {
   return /^[A-Z][a-z]+ [A-Za-z…]|^…? ?[a-z]+( [a-z…]+){3,}[.?!]?$/.test(text);
 }
 
-/** Prints all texts, for a review. */
+export const listFile = "texts.txt";
+
+/** All texts in one list, by file, each once in a file. */
+export function list(): string {
+  const byFile = new Map<string, Set<string>>();
+  for (const { file, text } of texts()) byFile.set(file, (byFile.get(file) ?? new Set()).add(text));
+  return [...byFile].map(([file, shown]) => `${[`${file}:`, ...shown].join("\n  ")}\n`).join("\n");
+}
+
+/** Writes the list of all texts, in which they are reviewed together. */
 export function main(): number {
-  let file = "";
-  for (const text of texts()) {
-    if (text.file !== file) console.log(`\n${text.file}`);
-    file = text.file;
-    console.log(`${String(text.line).padStart(5)}  ${text.text}`);
-  }
+  writeFileSync(listFile, list());
   return 0;
 }

@@ -1,6 +1,7 @@
 // @vitest-environment node
+import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { texts, textsOf } from "../scripts/texts";
+import { list, listFile, texts, textsOf } from "../scripts/texts";
 
 const all = texts();
 
@@ -17,6 +18,10 @@ const instead: readonly [RegExp, string][] = [
   [/\bnot known\b|\bnobody knows\b/i, "unknown"],
   [/\bbackend\b.*\b(away|gone)\b/i, "unreachable"],
 ];
+
+test("texts.txt has all texts; npm run texts writes it", () => {
+  expect(readFileSync(listFile, "utf8")).toBe(list());
+});
 
 test("the texts use the words of the product", () => {
   const found = all.flatMap(({ file, line, text }) =>
