@@ -33,7 +33,7 @@ export default function HTTPView() {
         title={filter === "" ? "No HTTP requests" : "No matching HTTP requests"}
       >
         {filter === ""
-          ? "None so far. The agent captures plain HTTP, and what programs send through OpenSSL."
+          ? "None so far. The agent captures plain HTTP, and what programs send through OpenSSL, GnuTLS, NSS and Go's TLS."
           : "Change the filter, or clear the chosen process and span."}
       </EmptyState>
     );
