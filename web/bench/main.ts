@@ -2,6 +2,7 @@ import { cpus, loadavg } from "node:os";
 import { parseArgs } from "node:util";
 import { buildPrograms } from "../e2e/build";
 import { launchBrowser } from "../e2e/harness";
+import { tellDropper } from "./dropper";
 import {
   coldStart,
   makeLarge,
@@ -20,7 +21,7 @@ Usage: make bench-web [BENCHFLAGS='--minutes 10']
   --minutes N   how long events pour into a live session (1; the goal says 10)
   --rate N      how many events a second (5000)
   --events N    how many events the large session has (1000000)
-  --only NAME   one of start, size, live, large
+  --only NAME   one of start, size, live, sample, large
 `;
 
 /** One line of the report. A line without a goal is informative. */
@@ -91,6 +92,13 @@ export async function main(args: string[]): Promise<number> {
         goal: "10 MB more of scripts' memory",
         isMet: growth <= 10,
       });
+    }
+    if (wants("sample")) {
+      report("runs a dropper");
+      await backend.startAgent();
+      const times = await repeat(rounds, () => tellDropper(browser, backend));
+      lines.push(atMost("A dropper: all its deeds on the first screen, after its end", times, 2000, "ms"));
+      await backend.killAgent();
     }
     if (wants("large")) {
       const session = await makeLarge(

@@ -8,7 +8,7 @@ import { fill, pour } from "./load";
 
 const size = { width: 1440, height: 900 };
 
-async function freshPage(browser: Browser, baseURL: string): Promise<Page> {
+export async function freshPage(browser: Browser, baseURL: string): Promise<Page> {
   const context = await browser.newContext({ viewport: size, baseURL });
   context.setDefaultTimeout(patience);
   return context.newPage();
