@@ -236,8 +236,8 @@ func run(cmd *exec.Cmd, ended chan struct{}) error {
 }
 
 // killRest waits until a leader of a process group has ended, and kills the rest of the group.
-// The first process in a sandbox waits for bubblewrap forever if bubblewrap ends before it has
-// told that process its user. The leader is not reaped yet, so no other group has its number.
+// bubblewrap's child waits until bubblewrap has set its user. If bubblewrap is killed before that,
+// the child would wait forever. The leader is not reaped yet, so no other group has its number.
 func killRest(leader int) {
 	for unix.Waitid(unix.P_PID, leader, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
 	}
