@@ -42,7 +42,7 @@ DEADCODE = $(NOCGO) $(GO) tool -modfile=tools/go.mod deadcode
 GOFMT   = "$$($(GO) env GOROOT)/bin/gofmt"
 GOFILES = find . -name '*.go' ! -path './.git/*' ! -path './web/node_modules/*'
 
-.PHONY: help run build packages test-packages web web-dev web-types test test-go test-e2e test-web model torture bench bench-agent bench-web screenshots lint fmt fuzz clean
+.PHONY: help run build packages test-packages web web-dev web-types test test-go test-e2e test-web test-vm model torture bench bench-agent bench-web screenshots lint fmt fuzz clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s  %s\n", $$1, $$2 }' Makefile
@@ -94,6 +94,9 @@ test-e2e: ## Run the tests of the whole backend and of its data, without the rac
 test-web: $(MODULES) ## Check the dashboard, run its tests, and it in a browser
 	tools/install-deps.sh
 	cd web && status=0; for kind in check test e2e; do npm run $$kind || status=1; done; exit $$status
+
+test-vm: ## Build the image of the agent's virtual machine and run samples in it, as root (minutes)
+	$(NOCGO) $(GO) test -tags vm -count 1 -timeout $(TESTTIMEOUT) -run VirtualMachine ./agent
 
 model: ## Check the model of the delivery in every order of its steps (docs/model)
 	docs/model/check.sh

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"ospulse/agent/internal/parser"
 	"ospulse/agent/internal/sandbox"
 	"ospulse/agent/internal/trace"
+	"ospulse/agent/internal/vm"
 )
 
 func main() {
@@ -35,6 +37,12 @@ func run(ctx context.Context, args []string, limit time.Duration) int {
 		return trace.Run(ctx, args[1:], os.Stdout, os.Stderr, os.Getenv)
 	case "enroll":
 		return enroll.Run(ctx, args[1:], config.DataDir(os.Getenv), os.Stdout, os.Stderr)
+	case "image":
+		ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		return vm.ImageCommand(ctx, args[1:], filepath.Join(config.DataDir(os.Getenv), "image"), buildVersion(), os.Stderr)
+	case vm.GuestCommand:
+		return guest(ctx, os.Stderr)
 	case inspect.Command:
 		return inspect.Serve(os.Stderr)
 	case parser.Command:

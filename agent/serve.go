@@ -166,8 +166,15 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 			log.Error("the agent cannot follow steps of the machine's clock", "error", err)
 		}
 	})
+	sensed := func() time.Time {
+		until := eyes.sensed()
+		if seen := sessions.Seen(); seen.Before(until) {
+			until = seen
+		}
+		return until
+	}
 	running.Go(func() {
-		notes.Run(beside, func() time.Time { return safeUntil(eyes.sensed, sender.SafeUntil) }, func(err error) {
+		notes.Run(beside, func() time.Time { return safeUntil(sensed, sender.SafeUntil) }, func(err error) {
 			log.Error("cannot write the journal: if the agent is killed, the time of the gap will be inexact", "error", err)
 		})
 	})

@@ -45,11 +45,15 @@ func newSpawner(cfg config.Config, log *slog.Logger) (monitor.Spawner, string) {
 	if network == sandbox.NetworkHost {
 		networks = append(networks, string(sandbox.NetworkHost))
 	}
-	return spawner{sandbox.Options{
+	own := spawner{sandbox.Options{
 		Network: network, Timeout: cfg.SpawnTimeout,
 		MemoryMB: cfg.SpawnMemoryMB, Processes: cfg.SpawnProcesses, DiskMB: cfg.SpawnDiskMB, CPUs: float64(cfg.SpawnCPUs),
 		ShowLocal: cfg.SpawnLocal, DataDir: dataDir, Log: log,
-	}, networks}, ""
+	}, networks}
+	if cfg.SpawnIsolation == "vm" {
+		return newMachines(cfg, own, log)
+	}
+	return own, ""
 }
 
 // spawner starts each uploaded file in a separate sandbox. A start may ask for less than
@@ -86,6 +90,9 @@ func (s spawner) limited(l monitor.Limits) (sandbox.Options, error) {
 // startOptions returns what a heartbeat says of starts; nil if the agent cannot start files.
 func startOptions(s monitor.Spawner) *heartbeat.StartOptions {
 	own, ok := s.(spawner)
+	if machines, isVM := s.(machines); isVM {
+		own, ok = machines.spawner, true
+	}
 	if !ok {
 		return nil
 	}

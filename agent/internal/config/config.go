@@ -65,6 +65,8 @@ type Config struct {
 	SpawnProcesses int
 	SpawnCPUs      int
 	SpawnLocal     bool
+	SpawnIsolation string // bwrap or vm
+	SpawnImage     string // folder of the virtual machine
 
 	LogFormat string
 	Check     bool
@@ -112,6 +114,8 @@ func settings(c *Config, getenv func(string) string) []setting {
 		{"spawn-processes", "SPAWN_PROCESSES", "512", "the `number` of processes and threads that a spawned file may have", integer(&c.SpawnProcesses, 8, 1<<20)},
 		{"spawn-cpus", "SPAWN_CPUS", "1", "the `number` of CPUs that a spawned file may use", integer(&c.SpawnCPUs, 1, 1024)},
 		{"spawn-local", "SPAWN_LOCAL", "false", "show a spawned file this machine's /usr/local, for interpreters and libraries that are there", boolean(&c.SpawnLocal)},
+		{"spawn-isolation", "SPAWN_ISOLATION", "bwrap", "what keeps a spawned file from this machine: `bwrap`, which shares the kernel with the file, or vm, a virtual machine", oneOf(&c.SpawnIsolation, "bwrap", "vm")},
+		{"spawn-image", "SPAWN_IMAGE", "", "the `folder` of the virtual machine (ospulse-agent image build); default image in the data folder", text(&c.SpawnImage)},
 		{"log-format", "LOG_FORMAT", "text", "`text` or json", oneOf(&c.LogFormat, "text", "json")},
 	}
 }
@@ -196,6 +200,10 @@ func Load(args []string, getenv func(string) string) (Config, error) {
 	if c.BackendPin != nil && c.Backend != nil && c.Backend.Scheme != "https" {
 		faults = append(faults, fmt.Errorf("--backend %s: --backend-fingerprint needs https", c.Backend))
 	}
+	if c.SpawnIsolation == "vm" && c.SpawnNetwork == "host" {
+		faults = append(faults, errors.New("--spawn-network host: a virtual machine has none or nat"))
+	}
+	c.SpawnImage = cmp.Or(c.SpawnImage, filepath.Join(c.DataDir, "image"))
 	if !c.FetchWork && c.APIKey == "" && c.SpawnNetwork == "host" {
 		faults = append(faults, errors.New("--spawn-network host: a sample could control this agent: set the same AGENT_API_KEY for the agent and the backend"))
 	}
@@ -232,6 +240,7 @@ Usage:
   ospulse-agent enroll URL TOKEN               make this agent a backend's; see enroll --help
   ospulse-agent --check                        print what this machine supports
   ospulse-agent trace [flags] -- ls -l         run a command and print its events
+  ospulse-agent image build                    build the virtual machine for SPAWN_ISOLATION=vm
   ospulse-agent --help | --version
 
 As root, the agent uses eBPF. As another user it sees less, and reports which

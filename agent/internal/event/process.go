@@ -383,6 +383,8 @@ const (
 	// ReasonHeld counts packets of watched processes that the agent gave up before it
 	// knew their owner.
 	ReasonHeld = "packet_attribution_overrun"
+	// ReasonGuest means that a virtual machine ended before it had sent all events.
+	ReasonGuest = "virtual_machine_ended"
 )
 
 // AppendJSON appends the data of the event.

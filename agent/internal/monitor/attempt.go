@@ -12,8 +12,8 @@ import (
 )
 
 // startTime is how long a start with an id may take. Such a start continues when the
-// request for it ends.
-const startTime = 2 * time.Minute
+// request for it ends. A virtual machine without KVM boots for minutes on a busy machine.
+const startTime = 12 * time.Minute
 
 // attempt is a start with an id. pid and err are valid once done is closed.
 type attempt struct {

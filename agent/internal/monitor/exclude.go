@@ -387,9 +387,12 @@ func (m *Monitor) roots() []int {
 	defer m.mu.Unlock()
 	var roots []int
 	for _, s := range m.sessions {
-		if s.request.Mode == ModePIDs {
+		switch {
+		case s.request.Mode == ModePIDs:
 			roots = append(roots, s.request.PIDs...)
-		} else if s.pid > 0 {
+		case s.hostPID > 0:
+			roots = append(roots, s.hostPID)
+		case s.pid > 0:
 			roots = append(roots, s.pid)
 		}
 	}
@@ -420,7 +423,7 @@ func (m *Monitor) reportExclusions(own []Own) {
 	defer m.mu.Unlock()
 	at := time.Now()
 	for id, s := range m.sessions {
-		if s.isEnding {
+		if s.isEnding || s.hostPID > 0 { // OS-Pulse's processes of this machine are in no other one
 			continue
 		}
 		now := slices.Concat(own, m.hiddenFrom(s.watch, s.excluded))

@@ -121,6 +121,18 @@ type Spawned interface {
 	OnExec() bool
 }
 
+// Machine is a Spawned that runs in a machine of its own. An agent in that machine watches it.
+type Machine interface {
+	Spawned
+	// Watch reports the machine's events to sink, from one goroutine at a time. It is called
+	// once, before Release.
+	Watch(what selection.Selection, sink func(*event.Event)) Watch
+	// HostPID returns the pid of the process of this machine that runs the other one.
+	HostPID() int
+	// Seen returns the time before which the sink has had all events, once Release has returned.
+	Seen() time.Time
+}
+
 // Files finds uploaded files.
 type Files interface {
 	// Find returns the path and the SHA-256 of the file stored under the name.
@@ -215,6 +227,7 @@ type Limits struct {
 type session struct {
 	request Request
 	pid     int // of the spawned program, else of the first chosen process, else 0
+	hostPID int // of the process that runs the machine of the spawned program; 0: it has none
 	watch   Watch
 	spawned Spawned       // nil except in mode 3
 	done    chan struct{} // closed when the wait for spawned is over
@@ -394,7 +407,9 @@ func (m *Monitor) begin(ctx context.Context, r Request, path, sha string) (_ *se
 			}
 		}()
 		s.pid, name, run = s.spawned.PID(), r.FileName, s.spawned.Run()
-		if namespace := procfs.PIDNamespace(s.pid); namespace != procfs.PIDNamespace(os.Getpid()) {
+		if machine, ok := s.spawned.(Machine); ok {
+			s.hostPID = machine.HostPID()
+		} else if namespace := procfs.PIDNamespace(s.pid); namespace != procfs.PIDNamespace(os.Getpid()) {
 			s.namespace = namespace
 		}
 		scope.PIDs, scope.OnExec = []int{s.pid}, s.spawned.OnExec()
@@ -420,7 +435,9 @@ func (m *Monitor) begin(ctx context.Context, r Request, path, sha string) (_ *se
 		first.Do(func() { <-gate })
 		m.options.Deliver(r.SessionID, e)
 	}
-	if s.watch, s.excluded, err = m.watch(scope, sink); err != nil {
+	if machine, ok := s.spawned.(Machine); ok {
+		s.watch, s.excluded = machine.Watch(*r.Selection, sink), []Own{}
+	} else if s.watch, s.excluded, err = m.watch(scope, sink); err != nil {
 		close(gate)
 		return nil, err
 	}
@@ -449,6 +466,20 @@ func (m *Monitor) begin(ctx context.Context, r Request, path, sha string) (_ *se
 	m.note(s.start(journal.StartRunning, ""))
 	go m.wait(s, began)
 	return s, nil
+}
+
+// Seen returns the time before which the machines of all sessions have reported everything; the
+// present if no session has one.
+func (m *Monitor) Seen() time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	seen := time.Now()
+	for _, s := range m.sessions {
+		if machine, ok := s.spawned.(Machine); ok && machine.Seen().Before(seen) {
+			seen = machine.Seen()
+		}
+	}
+	return seen
 }
 
 // watch sets up a watch that excludes OS-Pulse's own processes, and returns those.

@@ -39,6 +39,24 @@ var etc = []string{ //nolint:gochecknoglobals // a table of constants
 // here is a link in the sandbox too.
 var systemDirs = []string{"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"} //nolint:gochecknoglobals // a table of constants
 
+// command creates the command of process 1. The rest is as for bubblewrap.
+func (p *Process) command(files []*os.File) (made []*os.File, err error) {
+	if p.options.User == nil {
+		return p.bubblewrap(files)
+	}
+	p.cmd = exec.Command(programPath, LaunchCommand, roleInit, p.programFiles()) //nolint:noctx // killAll ends it
+	p.cmd.Dir, p.cmd.Env, p.cmd.ExtraFiles = homeDir, []string{}, files
+	return nil, nil
+}
+
+// programFiles returns the number of Options.Program's files, as text.
+func (p *Process) programFiles() string {
+	if p.options.Program == nil {
+		return "0"
+	}
+	return strconv.Itoa(len(p.options.Program.Files))
+}
+
 // bubblewrap creates the command that runs a program in a sandbox. The command inherits
 // files first. The caller must close the returned files after it has started the command.
 func (p *Process) bubblewrap(files []*os.File) (made []*os.File, err error) {
@@ -59,9 +77,12 @@ func (p *Process) bubblewrap(files []*os.File) (made []*os.File, err error) {
 	if err != nil {
 		return made, err
 	}
-	command := append(longRunning(), path, "--args", list, "--", programPath, LaunchCommand, roleInit)
+	command := append(longRunning(), path, "--args", list, "--", programPath, LaunchCommand, roleInit, p.programFiles())
 	p.cmd = exec.Command(command[0], command[1:]...) //nolint:noctx // killAll ends it
 	p.cmd.Dir, p.cmd.Env, p.cmd.ExtraFiles = "/", []string{}, files
+	if p.options.Program != nil {
+		p.cmd.Stdin = p.options.Program.Stdin
+	}
 	return made, nil
 }
 
@@ -113,7 +134,13 @@ func sandboxArguments(o Options, pass func(name string, content []byte) string) 
 	size := func(parts int) string { return strconv.FormatInt(int64(o.DiskMB)<<20/8*int64(parts), 10) }
 	args = append(args, "--proc", "/proc")
 	args = append(args, procArguments(pass)...)
-	return append(args, "--dev", "/dev",
+	args = append(args, "--dev", "/dev")
+	if o.Program != nil {
+		for _, device := range o.Program.Devices {
+			args = append(args, "--dev-bind-try", device, device)
+		}
+	}
+	return append(args,
 		"--perms", "1777", "--size", size(1), "--tmpfs", "/dev/shm", "--remount-ro", "/dev",
 		"--perms", "1777", "--size", size(3), "--tmpfs", "/tmp",
 		"--perms", "0755", "--size", size(4), "--tmpfs", homeDir,

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -40,9 +41,12 @@ func Launch(args []string, stderr io.Writer) int {
 	nameThreads("sandbox")
 	var err error
 	switch {
-	case len(args) == 1 && args[0] == roleInit:
-		becomeInit()
-		err = runInit()
+	case len(args) == 2 && args[0] == roleInit:
+		var programFiles int
+		if programFiles, err = strconv.Atoi(args[1]); err == nil {
+			becomeInit()
+			err = runInit(programFiles)
+		}
 	case len(args) == 1 && args[0] == roleHeld:
 		err = runHeld()
 	default:
@@ -86,17 +90,26 @@ func inherited(fd int) (*net.UnixConn, error) {
 	return unixConn, nil
 }
 
-// runInit runs process 1 of the sandbox.
-func runInit() error {
+// runInit runs process 1 of the sandbox. The program inherits programFiles files of
+// Options.Program.
+func runInit(programFiles int) error {
 	reports, err := inherited(fdReports)
 	if err != nil {
 		return err
 	}
 	syscall.Umask(0o022) // the agent's umask may be stricter
 	control, upload, self := os.NewFile(fdControl, "control"), os.NewFile(fdUpload, "upload"), os.NewFile(fdProgram, "program")
+	var more []*os.File
+	for fd := FirstFile; fd < FirstFile+programFiles; fd++ {
+		more = append(more, os.NewFile(uintptr(fd), "file"))
+	}
+	// Orphans come to this process even if it is not process 1.
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return err
+	}
 	held, err := os.StartProcess(programPath, []string{"sandbox", LaunchCommand, roleHeld}, &os.ProcAttr{
 		Env:   []string{},
-		Files: []*os.File{os.Stdin, os.Stdout, os.Stderr, nil, control, upload, self},
+		Files: append([]*os.File{os.Stdin, os.Stdout, os.Stderr, nil, control, upload, self}, more...),
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	})
 	if err != nil {
@@ -106,6 +119,9 @@ func runInit() error {
 	_ = control.Close()
 	_ = upload.Close()
 	_ = self.Close()
+	for _, file := range more {
+		_ = file.Close()
+	}
 	// The program would inherit ignored signals. A process that ignores SIGCHLD cannot wait
 	// for its children.
 	for s := syscall.Signal(1); s <= 64; s++ {
@@ -161,14 +177,23 @@ func runHeld() error {
 		return errors.New("there is no order")
 	}
 	o := *m.Order
-	c, err := load(upload, homeDir, o)
+	var c *loaded
+	if len(o.Program) > 0 {
+		c = &loaded{argv: o.Program, run: Run{Path: o.Program[0]}}
+		for fd := FirstFile; fd < FirstFile+o.ProgramFiles; fd++ {
+			if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err != nil {
+				return reportFault(control, err)
+			}
+		}
+	} else {
+		if c, err = load(upload, homeDir, o); err == nil {
+			err = furnish(homeDir)
+		}
+		if err != nil {
+			return reportFault(control, err)
+		}
+	}
 	_ = upload.Close()
-	if err != nil {
-		return reportFault(control, err)
-	}
-	if err := furnish(homeDir); err != nil {
-		return reportFault(control, err)
-	}
 	if err := send(control, message{Op: opReady, Run: &c.run, Notes: c.notes}); err != nil {
 		return err
 	}

@@ -64,6 +64,9 @@ type order struct {
 	Entry  string
 	Args   []string
 	Limits limits
+	// Program is what to execute instead of the file; nil: the file.
+	Program      []string
+	ProgramFiles int // how many files Program inherits
 }
 
 // limits are the limits of Options, with defaults applied.

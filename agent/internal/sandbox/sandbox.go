@@ -52,11 +52,30 @@ type Options struct {
 
 	ShowLocal bool // the program sees this machine's /usr/local
 
+	// Program runs in the sandbox instead of an uploaded file; nil: the file.
+	Program *Program
+	// User makes Start run the file as this user of this machine, without a sandbox and without
+	// cgroup. The machine itself is the sandbox, such as a virtual machine for one file.
+	User *syscall.Credential
+
 	Entry   string       // the path of the file to run in an archive; "": the only one that can be run
 	Args    []string     // arguments, without the program's name
 	DataDir string       // the agent's data folder, which the sandbox hides; "": none
 	Log     *slog.Logger // slog.Default
 }
+
+// Program is a program of this machine, such as one that runs a virtual machine.
+type Program struct {
+	Argv  []string
+	Stdin *os.File
+	// Files are what the program inherits as the descriptors from FirstFile on.
+	Files []*os.File
+	// Devices are devices of this machine that the sandbox shows, if they exist.
+	Devices []string
+}
+
+// FirstFile is the first descriptor of Program.Files in the program.
+const FirstFile = fdProgram + 1
 
 // ErrProgram means that the program cannot be run and that the file, Entry or Args is at
 // fault, not this machine.
@@ -203,7 +222,7 @@ func Start(ctx context.Context, file string, o Options) (*Process, error) {
 	defer upload.Close()
 	if info, err := upload.Stat(); err != nil {
 		return nil, fmt.Errorf("open the file: %w", err)
-	} else if !info.Mode().IsRegular() {
+	} else if o.Program == nil && !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s: %w: it is not a regular file", filepath.Base(file), ErrProgram)
 	}
 	p := &Process{

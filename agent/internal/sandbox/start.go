@@ -25,7 +25,11 @@ func (p *Process) start(ctx context.Context, upload *os.File, name string) error
 	if err := p.launch(upload); err != nil {
 		return err
 	}
-	err := p.prepare(ctx, order{name, p.options.Entry, p.options.Args, limitsOf(p.options)})
+	o := order{Name: name, Entry: p.options.Entry, Args: p.options.Args, Limits: limitsOf(p.options)}
+	if p.options.Program != nil {
+		o.Program, o.ProgramFiles = p.options.Program.Argv, len(p.options.Program.Files)
+	}
+	err := p.prepare(ctx, o)
 	if err == nil {
 		return nil
 	}
@@ -70,12 +74,19 @@ func (p *Process) launch(upload *os.File) (err error) {
 		return err
 	}
 	theirs = append(theirs, self)
-	extra, err := p.bubblewrap([]*os.File{fdReports - 3: reports, fdControl - 3: control, fdUpload - 3: upload, fdProgram - 3: self})
+	inherits := []*os.File{fdReports - 3: reports, fdControl - 3: control, fdUpload - 3: upload, fdProgram - 3: self}
+	if p.options.Program != nil {
+		inherits = append(inherits, p.options.Program.Files...)
+	}
+	extra, err := p.command(inherits)
 	theirs = append(theirs, extra...)
 	if err != nil {
 		return err
 	}
-	credential, note := newCredential()
+	credential, note := p.options.User, ""
+	if credential == nil {
+		credential, note = newCredential()
+	}
 	if note != "" {
 		p.notes = append(p.notes, note)
 	}
@@ -118,15 +129,8 @@ func (p *Process) prepare(ctx context.Context, o order) error {
 		return fmt.Errorf("create the sandbox: %w", err)
 	}
 	p.pid = pid
-	p.namespace = procfs.PIDNamespace(p.pid)
-	if p.namespace == "" || p.namespace == procfs.PIDNamespace(os.Getpid()) {
-		return errors.New("create the sandbox: cannot distinguish its processes from others")
-	}
-	if err := p.limit(); err != nil {
-		return err
-	}
-	if p.options.Network == NetworkNAT {
-		if err := p.startNAT(deadline); err != nil {
+	if p.options.User == nil {
+		if err := p.confine(deadline); err != nil {
 			return err
 		}
 	}
@@ -154,6 +158,23 @@ func (p *Process) prepare(ctx context.Context, o order) error {
 	}
 	if !stopWatching() {
 		return fmt.Errorf("create the sandbox: %w", ctx.Err())
+	}
+	return nil
+}
+
+// confine identifies the processes of the sandbox, limits them, and connects their network.
+func (p *Process) confine(deadline time.Time) error {
+	p.namespace = procfs.PIDNamespace(p.pid)
+	if p.namespace == "" || p.namespace == procfs.PIDNamespace(os.Getpid()) {
+		return errors.New("create the sandbox: cannot distinguish its processes from others")
+	}
+	if err := p.limit(); err != nil {
+		return err
+	}
+	if p.options.Network == NetworkNAT {
+		if err := p.startNAT(deadline); err != nil {
+			return err
+		}
 	}
 	return nil
 }
