@@ -65,14 +65,19 @@ func ImageCommand(ctx context.Context, args []string, defaultDir, version string
 		_, _ = fmt.Fprintln(stderr, "usage: ospulse-agent image build [flags]\n\nBuilds the virtual machine for SPAWN_ISOLATION=vm, as root, with debootstrap.")
 		flags.PrintDefaults()
 	}
-	if len(args) == 0 || args[0] != "build" {
+	if len(args) > 0 && args[0] == "build" {
+		args = args[1:]
+	} else if len(args) != 1 || args[0] != "-h" && args[0] != "--help" {
 		flags.Usage()
 		return 2
 	}
-	if err := flags.Parse(args[1:]); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return 0
-		}
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		return 2
+	case flags.NArg() > 0:
+		flags.Usage()
 		return 2
 	}
 	b := builder{out: *out, suite: *suite, mirror: *mirror, version: version, stderr: stderr}
@@ -257,7 +262,7 @@ func mirrorOf(apt string) string {
 			words := strings.Fields(lines.Text())
 			for i, word := range words {
 				isSource := words[0] == "deb" || words[0] == "URIs:"
-				if isSource && i > 0 && strings.Contains(word, "://") && strings.HasSuffix(strings.TrimRight(word, "/"), "/debian") {
+				if isSource && i > 0 && strings.Contains(word, "://") && !strings.Contains(word, "@") && strings.HasSuffix(strings.TrimRight(word, "/"), "/debian") {
 					_ = f.Close()
 					return word
 				}

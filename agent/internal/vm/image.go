@@ -43,7 +43,7 @@ func OpenImage(dir string) (Image, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return i, fmt.Errorf("there is no image of a virtual machine in %s%s", dir, remedy)
 	case err != nil:
-		return i, err
+		return i, fmt.Errorf("%w%s", err, remedy)
 	}
 	if err := json.Unmarshal(text, &i); err != nil {
 		return i, fmt.Errorf("%s/%s is damaged: %w%s", dir, manifest, err, remedy)
@@ -68,6 +68,9 @@ func (i Image) open() ([]*os.File, error) {
 	for _, name := range files {
 		f, err := os.Open(filepath.Join(i.Dir, name))
 		if err != nil {
+			for _, opened := range all {
+				err = errors.Join(err, opened.Close())
+			}
 			return nil, fmt.Errorf("open the image: %w", err)
 		}
 		all = append(all, f)

@@ -20,6 +20,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -61,12 +62,13 @@ type Machine struct {
 
 	sending  sync.Mutex
 	stopOnce sync.Once
-	settings Settings           // set before Release, like sink
-	sink     func(*event.Event) // nil: the program is never released
+	settings Settings // set before Release, like sink
+	sink     func(*event.Event)
 	running  chan error
 	done     chan struct{}
 
 	mu     sync.Mutex
+	isUsed bool // Release or Stop was called
 	reason sandbox.Reason
 	result sandbox.Result
 	seen   time.Time // before which the host has all events of the guest
@@ -237,14 +239,28 @@ func (m *Machine) Watch(settings Settings, sink func(*event.Event)) {
 
 // Release lets the program run, and returns when the guest's kernel has executed it.
 func (m *Machine) Release() error {
+	if !m.use() {
+		return errors.New("the virtual machine was stopped")
+	}
 	m.mu.Lock()
 	m.seen = time.Now()
 	m.mu.Unlock()
-	if err := m.send(message{Op: opGo, Watch: &m.settings}); err != nil {
+	m.in.most = maxEventBytes
+	err := m.send(message{Op: opGo, Watch: &m.settings})
+	go m.receive()
+	if err != nil {
 		return err
 	}
-	go m.receive()
 	return <-m.running
+}
+
+// use returns true at its first call.
+func (m *Machine) use() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	isFirst := !m.isUsed
+	m.isUsed = true
+	return isFirst
 }
 
 // receive takes messages from the guest until it has sent all, breaks a rule, or has ended.
@@ -257,12 +273,12 @@ func (m *Machine) receive() {
 		err = errors.Join(err, stopErr)
 	}
 	_ = m.port.Close()
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	if err != nil {
 		m.options.Log.Warn("the virtual machine ended before it had sent all events", "error", err, "qemu", string(m.qemu.Result().Output))
-		m.sink(&event.Event{Type: event.TypeLost, Time: time.Now(), Data: &event.Lost{Reason: event.ReasonGuest, From: m.seen, To: time.Now(), CPU: -1}})
+		m.sink(&event.Event{Type: event.TypeLost, Time: time.Now(), Data: &event.Lost{Reason: event.ReasonGuest, From: m.Seen(), To: time.Now(), CPU: -1}})
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.result.Reason == "" {
 		m.result = sandbox.Result{Reason: sandbox.ReasonKilled, ExitCode: -1}
 	}
@@ -275,24 +291,26 @@ func (m *Machine) receive() {
 	}
 }
 
-// take returns nil once the guest has sent all.
+// take returns nil once the guest has sent all. The guest says first whether the program runs, and
+// once how it ended.
 func (m *Machine) take() error {
-	for {
+	for isRunning, hasEnded := false, false; ; {
 		msg, err := m.in.next()
 		if err != nil {
 			return err
 		}
 		switch msg.Op {
 		case opRunning:
-			select {
-			case m.running <- nil:
-			default:
+			if isRunning {
+				return errors.New("the guest says twice that the program runs")
 			}
+			isRunning = true
+			m.running <- nil
 		case opFault:
-			select {
-			case m.running <- msg.failure():
-			default:
+			if isRunning {
+				return fmt.Errorf("the guest failed: %w", msg.failure())
 			}
+			m.running <- msg.failure()
 			return nil
 		case opEvent:
 			e, err := decodeEvent(msg.Event)
@@ -307,14 +325,20 @@ func (m *Machine) take() error {
 			}
 			m.mu.Unlock()
 		case opEnded:
-			if msg.Result == nil {
-				return errors.New("the guest does not say how the program ended")
+			if msg.Result == nil || !isRunning || hasEnded {
+				return errors.New("the guest does not say how the program ended, or says it twice")
 			}
+			hasEnded = true
 			m.mu.Lock()
 			m.result = bounded(*msg.Result)
+			if m.reason == "" { // else the machine ends sooner
+				_ = m.port.SetReadDeadline(time.Now().Add(endTime))
+			}
 			m.mu.Unlock()
-			_ = m.port.SetReadDeadline(time.Now().Add(endTime))
 		case opDone:
+			if !hasEnded {
+				return errors.New("the guest does not say how the program ended")
+			}
 			return nil
 		default:
 			return fmt.Errorf("the guest sent %.20q", msg.Op)
@@ -327,9 +351,15 @@ func bounded(r sandbox.Result) sandbox.Result {
 	const most = 64 << 10
 	r.Left = nil
 	r.Output = r.Output[max(0, len(r.Output)-most):]
-	if len(r.Limits) > 4 {
-		r.Limits = r.Limits[:4]
+	r.OutputBytes = max(r.OutputBytes, int64(len(r.Output)))
+	r.ExitCode, r.Signal, r.Duration = min(max(r.ExitCode, -1), 255), min(max(r.Signal, 0), 64), max(r.Duration, 0)
+	var limits []string
+	for _, limit := range []string{"memory", "processes", "cpu", "disk"} {
+		if slices.Contains(r.Limits, limit) {
+			limits = append(limits, limit)
+		}
 	}
+	r.Limits = limits
 	switch r.Reason {
 	case sandbox.ReasonExited, sandbox.ReasonKilled, sandbox.ReasonMemory, sandbox.ReasonCPU, sandbox.ReasonDisk, sandbox.ReasonTimeout:
 	default:
@@ -351,7 +381,8 @@ func (m *Machine) end(why sandbox.Reason) {
 
 // Stop ends the machine and returns when it has ended.
 func (m *Machine) Stop() error {
-	if m.sink == nil { // it was never released
+	if m.use() { // it was never released
+		defer close(m.done)
 		return m.abandon()
 	}
 	m.end(sandbox.ReasonStopped)
@@ -393,7 +424,7 @@ func (m *Machine) Seen() time.Time {
 }
 
 // Notes returns what the guest or the sandbox of QEMU could not do as requested.
-func (m *Machine) Notes() []string { return append(m.qemu.Notes(), m.ready.Notes...) }
+func (m *Machine) Notes() []string { return slices.Concat(m.qemu.Notes(), m.ready.Notes) }
 
 // Done returns a channel that is closed when the machine has ended.
 func (m *Machine) Done() <-chan struct{} { return m.done }

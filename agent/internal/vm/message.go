@@ -32,8 +32,12 @@ const (
 	opDone    = "done"    // from the guest: the host has received everything
 )
 
-// maxMessageBytes is more than the largest event has: 1 MiB of arguments, in JSON.
-const maxMessageBytes = 8 << 20
+// The size of messages is bounded. maxEventBytes is more than the largest event has: 1 MiB of
+// arguments, in JSON. The messages before the first event are small.
+const (
+	maxEventBytes = 8 << 20
+	maxSetupBytes = 64 << 10
+)
 
 // message is one line of JSON on the port between host and guest.
 type message struct {
@@ -68,16 +72,19 @@ type Settings struct {
 }
 
 // reader reads messages. It bounds their size.
-type reader struct{ lines *bufio.Reader }
+type reader struct {
+	lines *bufio.Reader
+	most  int // bytes of a message
+}
 
-func newReader(r io.Reader) *reader { return &reader{bufio.NewReaderSize(r, 64<<10)} }
+func newReader(r io.Reader) *reader { return &reader{bufio.NewReaderSize(r, 64<<10), maxSetupBytes} }
 
 // next returns the next message. It returns io.EOF at the end of the stream.
 func (r *reader) next() (m message, err error) {
 	var line []byte
 	for {
 		part, err := r.lines.ReadSlice('\n')
-		if len(line)+len(part) > maxMessageBytes {
+		if len(line)+len(part) > r.most {
 			return m, errors.New("a message is too long")
 		}
 		line = append(line, part...)
@@ -122,6 +129,10 @@ func decodeEvent(text []byte) (*event.Event, error) {
 	if err := decoder.Decode(&e); err != nil {
 		return nil, fmt.Errorf("an event: %w", err)
 	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("text after an event")
+	}
+	e.Time = e.Time.UTC()
 	switch data := bytes.TrimSpace(e.Data); {
 	case !slices.Contains(types, e.Type):
 		return nil, fmt.Errorf("an event of the type %.50q", e.Type)
