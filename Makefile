@@ -96,6 +96,7 @@ test-web: $(MODULES) ## Check the dashboard, run its tests, and it in a browser
 	cd web && status=0; for kind in check test e2e; do npm run $$kind || status=1; done; exit $$status
 
 test-vm: ## Build the image of the agent's virtual machine and run samples in it, as root (minutes)
+	tools/install-deps.sh vm
 	$(NOCGO) $(GO) test -tags vm -count 1 -timeout $(TESTTIMEOUT) -run VirtualMachine ./agent
 
 model: ## Check the model of the delivery in every order of its steps (docs/model)

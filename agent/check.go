@@ -10,6 +10,8 @@ import (
 	"text/tabwriter"
 
 	"golang.org/x/sys/unix"
+
+	"ospulse/agent/internal/vm"
 )
 
 // capability is a feature of the agent that this machine may not support.
@@ -20,20 +22,23 @@ type capability struct {
 	Remedy    string `json:"remedy,omitempty"` // what to do about it
 }
 
-// capabilities returns what this machine supports. The arguments say why the eBPF sensor,
-// packets and spawning do not work; nil or "" if they do. The format of spawnFault is
-// "reason; what to do about it".
-func capabilities(sensorFault, packetFault error, spawnFault string) []capability {
+// capabilities returns what this machine supports. isolation is SPAWN_ISOLATION. spawnFault says
+// why files cannot be spawned, as "reason; what to do about it"; "" if they can.
+func capabilities(eyes eyes, isolation, spawnFault string) []capability {
 	list := []capability{{Name: "process list", Supported: true}, {Name: "process start and stop", Supported: true}}
-	full := capability{Name: "files, network, HTTP and every exec (eBPF)", Supported: sensorFault == nil}
-	if sensorFault != nil {
-		full.Reason, full.Remedy = sensorReason(sensorFault)
+	full := capability{Name: "files, network, HTTP and every exec (eBPF)", Supported: eyes.fault == nil}
+	if eyes.fault != nil {
+		full.Reason, full.Remedy = sensorReason(eyes.fault)
 	}
-	packets := capability{Name: "packets", Supported: packetFault == nil}
-	if packetFault != nil {
-		packets.Reason, packets.Remedy = packetReason(packetFault)
+	packets := capability{Name: "packets", Supported: eyes.packetFault == nil}
+	if eyes.packetFault != nil {
+		packets.Reason, packets.Remedy = packetReason(eyes.packetFault)
 	}
-	spawn := capability{Name: "spawning files in a sandbox (mode 3)", Supported: spawnFault == ""}
+	place := "a sandbox"
+	if isolation == "vm" {
+		place = "a virtual machine"
+	}
+	spawn := capability{Name: "spawning files in " + place + " (mode 3)", Supported: spawnFault == ""}
 	if spawnFault != "" {
 		spawn.Reason, spawn.Remedy, _ = strings.Cut(spawnFault, "; ")
 	}
@@ -41,7 +46,15 @@ func capabilities(sensorFault, packetFault error, spawnFault string) []capabilit
 	if !others.Supported {
 		others.Reason, others.Remedy = "the agent cannot see the sockets of other users' processes", "run as root"
 	}
-	return append(list, full, packets, spawn, others)
+	list = append(list, full, packets, spawn, others)
+	if isolation == "vm" {
+		kvm := capability{Name: "virtual machines at full speed (KVM)", Supported: vm.HasKVM()}
+		if !kvm.Supported {
+			kvm.Reason, kvm.Remedy = "/dev/kvm is missing, or not every user may open it; a start takes about a minute", "switch virtualization on in the firmware, and sudo chmod 666 /dev/kvm"
+		}
+		list = append(list, kvm)
+	}
+	return list
 }
 
 // sensorReason returns why the eBPF sensor does not work, and what to do about it.

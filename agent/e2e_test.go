@@ -768,4 +768,13 @@ func TestCheck(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, &out)
 		}
 	}
+	out.Reset()
+	if code := serve(context.Background(), []string{"--check", "--spawn-isolation", "vm", "--spawn-image", t.TempDir()}, func(string) string { return "" }, &out, &errors); code != 0 || errors.Len() > 0 {
+		t.Fatalf("code %d: %s", code, &errors)
+	}
+	for _, want := range []string{"in a virtual machine (mode 3)", "full speed (KVM)"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, &out)
+		}
+	}
 }

@@ -63,9 +63,6 @@ func newMachines(cfg config.Config, inner spawner, log *slog.Logger) (monitor.Sp
 	if image.Agent != buildVersion() {
 		log.Warn("the image of the virtual machine has another version of the agent: ospulse-agent image build", "image", image.Agent, "agent", buildVersion())
 	}
-	if !vm.HasKVM() {
-		log.Warn("virtual machines are slow: /dev/kvm is missing, or only root may use it; a start takes about a minute")
-	}
 	return machines{inner, image, vm.Settings{ContentBytes: cfg.ContentBytes, Environment: cfg.Environment}}, ""
 }
 

@@ -39,7 +39,7 @@ func report(cfg config.Config, listener net.Listener, eyes eyes, spawner monitor
 			Delivered: status.Delivered, Lost: status.Lost, Queued: status.QueuedEvents, Spooled: status.SpooledEvents,
 		},
 	}
-	for _, c := range capabilities(eyes.fault, eyes.packetFault, spawnFault) {
+	for _, c := range capabilities(eyes, cfg.SpawnIsolation, spawnFault) {
 		r.Capabilities = append(r.Capabilities, heartbeat.Capability(c))
 	}
 	return r

@@ -144,7 +144,7 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 		Guard: api.Guard{ListenHost: cfg.Host, AllowedHosts: cfg.AllowedHosts, APIKey: cfg.APIKey, Check: callers.Check},
 		Health: func() map[string]any {
 			return map[string]any{
-				"version": buildVersion(), "sensor": eyes.name, "capabilities": capabilities(eyes.fault, eyes.packetFault, spawnFault),
+				"version": buildVersion(), "sensor": eyes.name, "capabilities": capabilities(eyes, cfg.SpawnIsolation, spawnFault),
 				"delivery": sender.Status(),
 			}
 		},
@@ -202,7 +202,7 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 		}
 	}()
 
-	for _, c := range capabilities(eyes.fault, eyes.packetFault, spawnFault) {
+	for _, c := range capabilities(eyes, cfg.SpawnIsolation, spawnFault) {
 		if !c.Supported {
 			log.Warn("this machine does not support a feature", "feature", c.Name, "reason", c.Reason, "remedy", c.Remedy)
 		}
@@ -280,5 +280,5 @@ func check(cfg config.Config, w io.Writer) error {
 	eyes := newEyes(cfg, slog.New(slog.DiscardHandler))
 	defer eyes.close()
 	_, spawnFault := newSpawner(cfg, slog.New(slog.DiscardHandler))
-	return writeTable(w, capabilities(eyes.fault, eyes.packetFault, spawnFault), os.Geteuid())
+	return writeTable(w, capabilities(eyes, cfg.SpawnIsolation, spawnFault), os.Geteuid())
 }

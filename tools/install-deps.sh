@@ -9,7 +9,8 @@
 # password. Elsewhere, or without those rights, it lists what to install. If nothing is
 # missing, it does nothing. It exits with 1 if something is still missing.
 #
-# With the argument run it installs only what the agent needs at run time: bubblewrap.
+# With the argument run it installs only what the agent needs at run time: bubblewrap. With the
+# argument vm it installs what the agent needs to build and run a virtual machine.
 #
 # It keeps a Node.js that is too old for the dashboard's build, and installs a newer one
 # in web/.node, where the Makefile finds it.
@@ -46,10 +47,15 @@ has_new_node() {
 }
 
 missing() {
-	if [ "$purpose" = run ]; then
+	case $purpose in
+	run | vm)
 		has bwrap || echo bubblewrap
+		[ "$purpose" = run ] || for program in qemu-system-x86_64/qemu-system-x86 debootstrap/debootstrap mke2fs/e2fsprogs; do
+			has "${program%/*}" || echo "${program#*/}"
+		done
 		return
-	fi
+		;;
+	esac
 	has gcc || echo gcc
 	if has apt-get; then
 		has_libc_headers || echo libc6-dev

@@ -11,6 +11,7 @@ import (
 	"io"
 	"slices"
 	"time"
+	"unicode/utf8"
 
 	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/sandbox"
@@ -114,9 +115,9 @@ type raw []byte
 // AppendJSON appends the data.
 func (r raw) AppendJSON(out []byte) []byte { return append(out, r...) }
 
-// decodeEvent returns an event from a guest. It refuses all but an object with the known keys, a
-// type in types, a time, and an object as data. It keeps the bytes of the data, which may have
-// lone surrogates.
+// decodeEvent returns an event from a guest. It refuses all but UTF-8 text of an object with the
+// known keys, a type in types, a time, and an object as data. It keeps the bytes of the data, which
+// may have lone surrogates.
 func decodeEvent(text []byte) (*event.Event, error) {
 	var e struct {
 		Type   string          `json:"event_type"`
@@ -134,6 +135,8 @@ func decodeEvent(text []byte) (*event.Event, error) {
 	}
 	e.Time = e.Time.UTC()
 	switch data := bytes.TrimSpace(e.Data); {
+	case !utf8.Valid(data):
+		return nil, errors.New("an event that is not UTF-8")
 	case !slices.Contains(types, e.Type):
 		return nil, fmt.Errorf("an event of the type %.50q", e.Type)
 	case e.Time.IsZero() || e.Time.Year() < 1970 || e.Time.Year() > 9999:

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"testing/iotest"
 	"time"
+	"unicode/utf8"
 
 	"ospulse/agent/internal/event"
 )
@@ -221,6 +222,7 @@ func TestDecodeEventRefuses(t *testing.T) {
 		"data that is true":                 envelope(event.TypeFile, at, `true`),
 		"data that is no JSON":              envelope(event.TypeFile, at, `{a:1}`),
 		"data with a raw control character": envelope(event.TypeFile, at, "{\"a\":\"\x01\"}"),
+		"data that is not UTF-8":            envelope(event.TypeFile, at, "{\"a\":\"\xff\"}"),
 		"data with huge nesting":            envelope(event.TypeFile, at, `{"a":`+nested(100_000)+`}`),
 		"a second event after the first":    good + good,
 		"a bracket after the event":         good + `}`,
@@ -266,7 +268,7 @@ func FuzzDecodeEvent(f *testing.F) {
 		}
 		data := e.Data.AppendJSON(nil)
 		var object map[string]json.RawMessage
-		if err := json.Unmarshal(data, &object); err != nil || object == nil {
+		if err := json.Unmarshal(data, &object); err != nil || object == nil || !utf8.Valid(data) {
 			t.Errorf("the data is no object: %q (%v)", data, err)
 		}
 		if whole := e.AppendJSON(nil); !json.Valid(whole) {
