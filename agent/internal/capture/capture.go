@@ -74,20 +74,24 @@ func Available() error {
 	return r.close()
 }
 
+// loopback is the index of the loopback interface in every namespace.
+const loopback = 1
+
 // space is a captured network namespace.
 type space struct {
 	ring      *ring
 	index     int // from 1
 	inode     uint64
-	pid       int  // a process in the namespace: /proc shows the sockets through it
-	own       bool // all packets belong to the root
-	host      bool // the agent's own namespace
-	decoder   decoder
-	names     map[int]string    // of interfaces
-	fragments map[fragment]ends // of packets whose first fragment was captured
-	places    map[ends]place
+	pid       int                             // a process in the namespace: /proc shows the sockets through it
+	own       bool                            // all packets belong to the root
+	host      bool                            // the agent's own namespace
+	asked     []*batch                        // what the parser reads, oldest first
+	buffer    []byte                          // for the data of a question
+	names     map[int]string                  // of interfaces
+	fragments map[parser.Fragment]parser.Ends // of packets whose first fragment was captured
+	places    map[parser.Ends]place
 	checked   time.Time // when the reader last asked for losses
-	readUntil time.Time // when the reader last found the ring empty
+	readUntil time.Time // when the ring was last empty, and all before had been read
 }
 
 // place is the interface from which the watch takes a flow's packets. With a bridge, a
@@ -115,6 +119,7 @@ type Watch struct {
 	root    *owner // owner of the packets in the separate namespace of Scope.Own
 
 	parser  *parser.Parser
+	askable chan struct{} // has an item for each batch that the parser reads
 	stop    context.CancelFunc
 	look    chan struct{} // signals that there is something to look up
 	running sync.WaitGroup
@@ -126,8 +131,6 @@ type Watch struct {
 	owners   owners
 	known    map[int]*owner // by pid
 	held     held
-	asked    map[*event.Packet]bool // packets that wait for the parser
-	outbox   []*event.Packet        // packets of watched processes behind one that waits
 	unparsed parser.Losses
 	excluded endpoints
 	ended    bool // sink is not called any more
@@ -150,7 +153,7 @@ func Open(options Options, scope Scope, sink func(*event.Event)) (*Watch, error)
 	w := &Watch{
 		options: options, scope: scope, sink: sink, log: options.Log,
 		look: make(chan struct{}, 1), closing: make(chan struct{}),
-		owners: newOwners(maxSockets), known: map[int]*owner{}, held: newHeld(), asked: map[*event.Packet]bool{},
+		owners: newOwners(maxSockets), known: map[int]*owner{}, held: newHeld(), askable: make(chan struct{}, maxAsked),
 	}
 	w.parser = parser.New(w.log, &w.mu, func() {})
 	if err := w.open(); err != nil {
@@ -193,7 +196,7 @@ func (w *Watch) openSpace(pid int, self uint64) error {
 	}
 	s := &space{
 		index: len(w.spaces) + 1, inode: inode, pid: pid, host: inode == self, own: w.scope.Own && inode != self,
-		names: map[int]string{}, fragments: map[fragment]ends{}, places: map[ends]place{}, checked: time.Now(), readUntil: time.Now(),
+		names: map[int]string{}, fragments: map[parser.Fragment]parser.Ends{}, places: map[parser.Ends]place{}, checked: time.Now(), readUntil: time.Now(),
 	}
 	path := procfs.NetworkNamespacePath(pid)
 	if s.host {
@@ -227,12 +230,11 @@ func (w *Watch) Begin() {
 // read reads a namespace's packets until the watch ends, then the packets that arrived
 // before the end.
 func (w *Watch) read(s *space) {
-	handle := func(f *frame) { w.packet(s, f) }
 	ending := false
 	for wait := time.Duration(0); ; wait = w.tick(s, false) {
 		deadline := time.Now().Add(wait)
 		for {
-			more, err := s.ring.read(deadline, handle)
+			more, err := w.readNext(s, deadline)
 			if err != nil {
 				w.log.Error("cannot read packets any more", "error", err)
 				return
@@ -249,20 +251,38 @@ func (w *Watch) read(s *space) {
 			// The kernel hands over a block that is not full after its timeout, and one
 			// that was just begun after twice the timeout.
 			ending = true
-			w.drain(s, time.Now().Add(3*retireTime), handle)
+			w.drain(s, time.Now().Add(3*retireTime))
 		default:
 		}
 	}
 }
 
 // drain reads until the ring is empty and the time until has passed.
-func (w *Watch) drain(s *space, until time.Time, handle func(*frame)) {
+func (w *Watch) drain(s *space, until time.Time) {
 	for {
-		more, err := s.ring.read(until, handle)
+		more, err := w.readNext(s, until)
 		if err != nil || !more && !time.Now().Before(until) {
 			return
 		}
 	}
+}
+
+// readNext lets the parser read the next block of the ring. It returns false if none was ready
+// in time.
+func (w *Watch) readNext(s *space, deadline time.Time) (bool, error) {
+	q := parser.NewFrames(w.options.ContentBytes, s.buffer)
+	var frames []frame
+	more, err := s.ring.read(deadline, func(f *frame) {
+		q.AddFrame(&f.Frame)
+		kept := *f
+		kept.Data = nil // the ring's memory
+		frames = append(frames, kept)
+	})
+	if len(frames) > 0 {
+		w.ask(s, frames, q)
+	}
+	s.buffer = q.Data
+	return more, err
 }
 
 // tick does the periodic work and returns the time until the next tick.
@@ -271,6 +291,9 @@ func (w *Watch) tick(s *space, last bool) time.Duration {
 	defer w.mu.Unlock()
 	now := time.Now()
 	s.readUntil = s.ring.empty
+	if len(s.asked) > 0 && s.asked[0].began.Before(s.readUntil) {
+		s.readUntil = s.asked[0].began
+	}
 	w.settle(now, last)
 	if last || now.Sub(s.checked) >= pollInterval {
 		w.reportLosses(s, now)
@@ -297,9 +320,6 @@ func (w *Watch) ReadUntil() time.Time {
 	}
 	if len(w.held.queue) > 0 {
 		earlier(w.held.queue[0].time)
-	}
-	if len(w.outbox) > 0 {
-		earlier(w.outbox[0].Time)
 	}
 	return until
 }
@@ -346,13 +366,14 @@ func (w *Watch) Close() error {
 		if w.stop != nil {
 			w.stop()
 			w.running.Wait()
+		}
+		w.parser.Finish()
+		if w.stop != nil {
 			for _, s := range w.spaces {
 				w.tick(s, true)
 			}
 		}
-		w.parser.Finish()
 		w.mu.Lock()
-		w.unparsed.Report(w.send)
 		w.ended = true
 		w.mu.Unlock()
 		err = w.closeRings()
@@ -377,30 +398,26 @@ func (w *Watch) Exclude(pids []int) {
 	w.excluded = w.excluded.with(more)
 }
 
-// packet emits a packet, holds it until its owner is known, or drops it.
-func (w *Watch) packet(s *space, f *frame) {
-	p := s.decoder.decode(f)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.excluded.has(p.ends, s.host) || w.excluded.has(p.about, s.host) {
+// packet emits a packet, holds it until its owner is known, or drops it. The caller holds mu.
+func (w *Watch) packet(s *space, f *frame, p *parser.Packet) {
+	if w.excluded.has(p.Ends, s.host) || w.excluded.has(p.About, s.host) {
 		return
 	}
-	if p.fragment != (fragment{}) && p.offset == 0 {
+	if p.Fragment != (parser.Fragment{}) && !p.IsLater {
 		if len(s.fragments) >= maxRemembered {
 			clear(s.fragments)
 		}
-		s.fragments[p.fragment] = p.ends
+		s.fragments[p.Fragment] = p.Ends
 	}
 	now := time.Now()
 	q := question{
-		space: s, ends: p.ends, fragment: p.fragment, inside: p.offset > 0, time: f.time,
-		begins: p.tcp != nil && p.tcp.SYN && !p.tcp.ACK,
+		space: s, ends: p.Ends, fragment: p.Fragment, inside: p.IsLater, time: f.time, begins: p.IsFirst,
 	}
-	if p.about.protocol != 0 {
-		q.ends, q.returned = p.about, true
+	if p.About.Protocol != 0 {
+		q.ends, q.returned = p.About, true
 	}
 	use, out := w.owner(&q, now)
-	if use != nil && w.held.dirty && w.held.flows[q.ends.flow()] > 0 {
+	if use != nil && w.held.dirty && w.held.flows[q.ends.Flow()] > 0 {
 		w.settle(now, false) // held packets of this flow come first
 	}
 	if use == nil && !s.own && w.held.isForeign(&q, now) {
@@ -409,14 +426,16 @@ func (w *Watch) packet(s *space, f *frame) {
 	if s.isCopy(f, p) {
 		return
 	}
-	e := describe(f, p, w.options.ContentBytes)
-	e.Interface = s.interfaceName(f.ifindex)
-	w.parse(p, e)
+	e := p.Event
+	e.Time, e.Length, e.Interface, e.Direction = f.time, f.Length, s.interfaceName(f.ifindex), event.DirectionIn
+	if f.outgoing {
+		e.Direction = event.DirectionOut
+	}
 	if use == nil {
 		w.hold(&q, e, now)
 		return
 	}
-	if p.tcp != nil && (p.tcp.FIN || p.tcp.RST) {
+	if p.IsFinal {
 		use.finished = true
 	}
 	w.emit(e, use.owner, out)
@@ -424,18 +443,18 @@ func (w *Watch) packet(s *space, f *frame) {
 
 // isCopy reports whether the watch takes this flow from another interface, on which the
 // packet appears too.
-func (s *space) isCopy(f *frame, p *packet) bool {
-	if f.ifindex == loopback || !p.from.IsValid() {
+func (s *space) isCopy(f *frame, p *parser.Packet) bool {
+	if f.ifindex == loopback || !p.From.IsValid() {
 		return false
 	}
-	at, ok := s.places[p.ends]
+	at, ok := s.places[p.Ends]
 	if ok && at.ifindex != f.ifindex && f.time.Sub(at.last) < placeTime {
 		return true
 	}
 	if !ok && len(s.places) >= maxRemembered {
 		clear(s.places)
 	}
-	s.places[p.ends] = place{f.ifindex, f.time}
+	s.places[p.Ends] = place{f.ifindex, f.time}
 	return false
 }
 
@@ -456,7 +475,7 @@ func (w *Watch) emit(e *event.Packet, by *owner, out bool) {
 	if out {
 		e.Direction = event.DirectionOut
 	}
-	w.put(e)
+	w.send(&event.Event{Type: event.TypePacket, Time: e.Time, Data: e})
 }
 
 // owner returns the owner of a packet, and whether the owner sent it; nil if the owner is
@@ -470,7 +489,7 @@ func (w *Watch) owner(q *question, now time.Time) (by *use, out bool) {
 		}
 		e = first
 	}
-	if !e.from.IsValid() {
+	if !e.From.IsValid() {
 		return nil, false
 	}
 	by, out = w.owners.find(q.space.index, e, q.time, now, q.begins)

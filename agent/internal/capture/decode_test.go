@@ -11,12 +11,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 
-	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/parser"
 )
 
@@ -32,9 +30,9 @@ func bytesOf(t testing.TB, text string) []byte {
 
 // ethernet returns a frame with the link-layer header of Ethernet and loopback.
 func ethernet(data []byte) *frame {
-	f := &frame{time: time.Unix(1795374137, 906492000), data: data, length: len(data), network: min(14, len(data)), ifindex: loopback}
+	f := &frame{Frame: parser.Frame{Data: data, Length: len(data), Network: min(14, len(data))}, ifindex: loopback}
 	if len(data) >= 14 {
-		f.etherType = uint16(data[12])<<8 | uint16(data[13])
+		f.EtherType = uint16(data[12])<<8 | uint16(data[13])
 	}
 	return f
 }
@@ -63,13 +61,12 @@ const (
 		"11 00 00 10 00 00 00 2a 62 62"
 )
 
-// parsed describes a packet and parses its payload in this process.
-func parsed(f *frame, p *packet, contentBytes int) *event.Packet {
-	e := describe(f, p, contentBytes)
-	if q, service := questionOf(p); q != nil {
-		parser.NewWorker().Answer(q, func(a *parser.Answer) { complete(e, a, service) })
-	}
-	return e
+// parsed parses a frame in this process.
+func parsed(f *frame, contentBytes int) (p *parser.Packet) {
+	q := parser.NewFrames(contentBytes, nil)
+	q.AddFrame(&f.Frame)
+	parser.NewWorker().Answer(q, func(a *parser.Answer) { p = a.Packet })
+	return p
 }
 
 func TestDecode(t *testing.T) {
@@ -87,8 +84,8 @@ func TestDecode(t *testing.T) {
 		{"loopback", ethernet(long), nil, "TCP 127.0.0.1 34842 127.0.0.1 28443 74 0 34842 → 28443 [SYN] Seq=2394901543 Win=65495 Len=0 MSS=65495 SACK_PERM TSval=2394901543 TSecr=0 WS=1024"},
 		{"a VLAN in the header", ethernet(bytesOf(t, tagged("81 00 00 07", synFrame))), nil, "TCP 127.0.0.1 34842 127.0.0.1 28443 78 0 34842 → 28443 [SYN]"},
 		{"two VLANs", ethernet(bytesOf(t, tagged("88 a8 00 09 81 00 00 07", synFrame))), nil, "TCP 127.0.0.1 34842 127.0.0.1 28443 82 0 34842 → 28443 [SYN]"},
-		{"a VLAN that the kernel took out", ethernet(long), func(f *frame) { f.vlan, f.length = 7, f.length+4 }, "TCP 127.0.0.1 34842 127.0.0.1 28443 78 0 34842 → 28443 [SYN]"},
-		{"a link without a header", &frame{data: long[14:], length: len(long) - 14, etherType: 0x0800}, nil, "TCP 127.0.0.1 34842 127.0.0.1 28443 60 0 34842 → 28443 [SYN]"},
+		{"a VLAN that the kernel took out", ethernet(long), func(f *frame) { f.VLAN, f.Length = 7, f.Length+4 }, "TCP 127.0.0.1 34842 127.0.0.1 28443 78 0 34842 → 28443 [SYN]"},
+		{"a link without a header", &frame{Frame: parser.Frame{Data: long[14:], Length: len(long) - 14, EtherType: 0x0800}}, nil, "TCP 127.0.0.1 34842 127.0.0.1 28443 60 0 34842 → 28443 [SYN]"},
 		{"a DNS query", ethernet(bytesOf(t, queryFrame)), nil, "DNS 127.0.0.1 56470 127.0.0.1 53 71 29 Standard query 0x0007 A example.com"},
 		{"a DNS answer", ethernet(bytesOf(t, answerFrame)), nil, "DNS 127.0.0.1 53 127.0.0.1 56470 87 45 Standard query response 0x0007 A example.com A 93.184.216.34"},
 		{"an ICMP error", ethernet(bytesOf(t, unreachableFrame)), nil, "ICMP 127.0.0.1 50272 127.0.0.1 5353 74 32 Destination unreachable (Port)"},
@@ -97,19 +94,18 @@ func TestDecode(t *testing.T) {
 		{"the first part", ethernet(bytesOf(t, firstPart)), nil, "UDP ::1 12345 ::1 7 78 8 12345 → 7 Len=8"},
 		{"the last part", ethernet(bytesOf(t, lastPart)), nil, "IPv6 ::1 -1 ::1 -1 64 2 Fragmented IP protocol (proto=17, off=16, ID=002a)"},
 		{"an unknown protocol", ethernet(bytesOf(t, macs+"88 b5 01 02 03")), nil, "0x88b5  -1  -1 17 3 Ethertype 0x88b5"},
-		{"cut after the ports", ethernet(long), func(f *frame) { f.data = f.data[:14+20+4] }, "TCP 127.0.0.1 34842 127.0.0.1 28443 74 40 IP protocol 6"},
-		{"cut before the ports", ethernet(long), func(f *frame) { f.data = f.data[:14+20+3] }, "TCP 127.0.0.1 -1 127.0.0.1 -1 74 40 IP protocol 6"},
-		{"cut in the addresses", ethernet(long), func(f *frame) { f.data = f.data[:14+18] }, "IPv4  -1  -1 74 0 Ethertype IPv4"},
-		{"no network header", ethernet(long), func(f *frame) { f.data = f.data[:10] }, "IPv4  -1  -1 74 0 Ethertype IPv4"},
+		{"cut after the ports", ethernet(long), func(f *frame) { f.Data = f.Data[:14+20+4] }, "TCP 127.0.0.1 34842 127.0.0.1 28443 74 40 IP protocol 6"},
+		{"cut before the ports", ethernet(long), func(f *frame) { f.Data = f.Data[:14+20+3] }, "TCP 127.0.0.1 -1 127.0.0.1 -1 74 40 IP protocol 6"},
+		{"cut in the addresses", ethernet(long), func(f *frame) { f.Data = f.Data[:14+18] }, "IPv4  -1  -1 74 0 Ethertype IPv4"},
+		{"no network header", ethernet(long), func(f *frame) { f.Data = f.Data[:10] }, "IPv4  -1  -1 74 0 Ethertype IPv4"},
 		{"nothing", &frame{}, nil, "0x0000  -1  -1 0 0 Ethertype 0x0000"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if test.change != nil {
 				test.change(test.frame)
 			}
-			var d decoder
-			e := parsed(test.frame, d.decode(test.frame), 256)
-			got := strings.Join([]string{e.Protocol, text(e.Source), str(e.SourcePort), text(e.Destination), str(e.DestPort), str(e.Length), str(e.Payload), e.Info}, " ")
+			e := parsed(test.frame, 256).Event
+			got := strings.Join([]string{e.Protocol, text(e.Source), str(e.SourcePort), text(e.Destination), str(e.DestPort), str(test.frame.Length), str(e.Payload), e.Info}, " ")
 			if !strings.HasPrefix(got, test.want) {
 				t.Errorf("got  %s\nwant %s", got, test.want)
 			}
@@ -179,34 +175,10 @@ func TestStreams(t *testing.T) {
 		{[]byte("SSH-2.0-OpenSSH_9.2\r\n"), "SSH", "Protocol (SSH-2.0-OpenSSH_9.2)", ""},
 		{[]byte("GETTING"), "TCP", "1000 → 2000 [PSH, ACK] Seq=5 Ack=6 Win=100 Len=7", ""},
 	} {
-		var d decoder
 		f := segment(t, "10.0.0.1:1000", "10.0.0.2:2000", test.payload, func(h *layers.TCP) { h.PSH, h.ACK, h.Seq, h.Ack = true, true, 5, 6 })
-		e := parsed(f, d.decode(f), 3)
+		e := parsed(f, 3).Event
 		if e.Protocol != test.protocol || e.Info != test.info || e.ServerName != test.server || !e.Content.Cut || !bytes.Equal(e.Content.Bytes, test.payload[:3]) || e.Payload != len(test.payload) {
 			t.Errorf("%q: %+v", test.payload, e)
 		}
 	}
-}
-
-// FuzzDecode checks that no frame causes a panic and that every event is valid JSON. It does
-// not use the guard against gopacket's panics.
-func FuzzDecode(f *testing.F) {
-	for _, seed := range []string{synFrame, queryFrame, answerFrame, unreachableFrame, arpFrame, optionsFrame, firstPart, lastPart} {
-		f.Add(bytesOf(f, seed), 14)
-	}
-	f.Add(segment(f, "10.0.0.1:1000", "10.0.0.2:443", hello(f, "example.com")).data, 14)
-	f.Fuzz(func(t *testing.T, data []byte, network int) {
-		frame := ethernet(data)
-		frame.network = network
-		var d decoder
-		d.read(frame)
-		e := parsed(frame, &d.packet, 16)
-		e.Actor = event.Process{PID: 1}
-		if out := e.AppendJSON(nil); !json.Valid(out) {
-			t.Errorf("%s", out)
-		}
-		if len(e.Content.Bytes) > 16 || e.Payload < 0 {
-			t.Errorf("%d bytes of content, payload %d", len(e.Content.Bytes), e.Payload)
-		}
-	})
 }

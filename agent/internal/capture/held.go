@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ospulse/agent/internal/event"
+	"ospulse/agent/internal/parser"
 )
 
 const (
@@ -29,8 +30,8 @@ const (
 // question holds the properties of a packet by which its owner is found.
 type question struct {
 	space    *space
-	ends     ends
-	fragment fragment
+	ends     parser.Ends
+	fragment parser.Fragment
 	inside   bool // a fragment after the first, without ports
 	begins   bool // the first packet of a TCP connection
 	returned bool // an ICMP error; ends are those of the packet that it is about
@@ -59,15 +60,15 @@ type claim struct {
 type held struct {
 	queue            []waiting
 	bytes            int
-	flows            map[ends]int // packets in the queue by flow, both directions together
-	dirty            bool         // an owner became known since the last settle
+	flows            map[parser.Ends]int // packets in the queue by flow, both directions together
+	dirty            bool                // an owner became known since the last settle
 	claims           []claim
-	evicted          map[ends]*eviction
+	evicted          map[parser.Ends]*eviction
 	lost             uint64 // evicted packets that had an owner
 	lostFrom, lostTo time.Time
-	foreign          map[ends]time.Time // flows without an owner, and when that was found
-	lastLook         time.Time          // when the last finished look at /proc began
-	looked           time.Time          // when the one before it began
+	foreign          map[parser.Ends]time.Time // flows without an owner, and when that was found
+	lastLook         time.Time                 // when the last finished look at /proc began
+	looked           time.Time                 // when the one before it began
 }
 
 // eviction counts packets of a flow that left the queue early because it was full. They are
@@ -80,7 +81,7 @@ type eviction struct {
 }
 
 func newHeld() held {
-	return held{flows: map[ends]int{}, evicted: map[ends]*eviction{}, foreign: map[ends]time.Time{}}
+	return held{flows: map[parser.Ends]int{}, evicted: map[parser.Ends]*eviction{}, foreign: map[parser.Ends]time.Time{}}
 }
 
 func (h *held) empty() bool { return len(h.queue) == 0 && len(h.claims) == 0 && len(h.evicted) == 0 }
@@ -98,7 +99,7 @@ func (h *held) noteLook(began time.Time) { h.looked, h.lastLook = h.lastLook, be
 // leave updates the counts for a packet that leaves the queue.
 func (h *held) leave(item *waiting) {
 	h.bytes -= item.bytes
-	flow := item.ends.flow()
+	flow := item.ends.Flow()
 	if h.flows[flow]--; h.flows[flow] == 0 {
 		delete(h.flows, flow)
 	}
@@ -168,11 +169,11 @@ func (h *held) isForeign(q *question, now time.Time) bool {
 	return ok && now.Sub(at) < foreignTime && !q.begins
 }
 
-func (h *held) setForeign(e ends, now time.Time) {
+func (h *held) setForeign(e parser.Ends, now time.Time) {
 	if len(h.foreign) >= maxForeign {
 		clear(h.foreign)
 	}
-	h.foreign[e], h.foreign[e.reversed()] = now, now
+	h.foreign[e], h.foreign[e.Reversed()] = now, now
 }
 
 // hold queues a packet until its owner is known, and asks for a look at /proc.
@@ -186,7 +187,7 @@ func (w *Watch) hold(q *question, e *event.Packet, now time.Time) {
 	}
 	h.queue = append(h.queue, item)
 	h.bytes += item.bytes
-	h.flows[item.ends.flow()]++
+	h.flows[item.ends.Flow()]++
 	w.askLook()
 }
 
@@ -248,7 +249,7 @@ func (h *held) isClaimed(item *waiting) bool {
 
 // isAbout reports whether a packet may be the SYN of the claim's connection.
 func (c *claim) isAbout(item *waiting) bool {
-	return item.space.index == c.space && item.ends.to == c.remote && !item.time.After(c.time)
+	return item.space.index == c.space && item.ends.To == c.remote && !item.time.After(c.time)
 }
 
 // settleClaims finds the connection of each claim among the held packets, by its
@@ -265,7 +266,7 @@ func (w *Watch) settleClaims(now time.Time, last bool) {
 	tries := map[target][]*waiting{}
 	for i := range h.queue {
 		if item := &h.queue[i]; item.begins {
-			to := target{item.space.index, item.ends.to}
+			to := target{item.space.index, item.ends.To}
 			tries[to] = append(tries[to], item)
 		}
 	}
@@ -278,7 +279,7 @@ func (w *Watch) settleClaims(now time.Time, last bool) {
 		for i := len(open) - 1; i >= 0; i-- {
 			if open[i] != nil && c.isAbout(open[i]) {
 				e := open[i].ends
-				w.owners.put(socket{c.space, protoTCP, e.from, e.to}, c.owner, c.time, now)
+				w.owners.put(socket{c.space, parser.ProtoTCP, e.From, e.To}, c.owner, c.time, now)
 				h.dirty, open[i] = true, nil
 				return true
 			}

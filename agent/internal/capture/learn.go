@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ospulse/agent/internal/event"
+	"ospulse/agent/internal/parser"
 	"ospulse/agent/internal/procfs"
 )
 
@@ -92,7 +93,7 @@ func (w *Watch) spaceOf(o *owner) int {
 }
 
 // protocols are the protocols whose packets have owners, by their names in events.
-var protocols = map[string]uint8{"tcp": protoTCP, "mptcp": protoTCP, "udp": protoUDP, "sctp": protoSCTP, "icmp": protoICMP, "raw": protoRaw} //nolint:gochecknoglobals // a constant
+var protocols = map[string]uint8{"tcp": parser.ProtoTCP, "mptcp": parser.ProtoTCP, "udp": parser.ProtoUDP, "sctp": parser.ProtoSCTP, "icmp": parser.ProtoICMP, "raw": protoRaw} //nolint:gochecknoglobals // a constant
 
 // learn learns the owner of a socket from a call on it.
 func (w *Watch) learn(n *event.Network) {
@@ -105,9 +106,9 @@ func (w *Watch) learn(n *event.Network) {
 	switch {
 	case protocol == protoRaw:
 		s = rawSocket(s, &n.Content)
-	case protocol == protoICMP:
+	case protocol == parser.ProtoICMP:
 		s.remote = netip.AddrPort{} // the identifier is enough
-	case n.Operation == "Connect" && s.local.Port() == 0 && s.remote.Port() != 0 && protocol == protoTCP:
+	case n.Operation == "Connect" && s.local.Port() == 0 && s.remote.Port() != 0 && protocol == parser.ProtoTCP:
 		if s.space != elsewhere {
 			w.held.claims = append(w.held.claims, claim{o, s.space, s.remote, n.Time, time.Now()})
 		}
@@ -147,7 +148,7 @@ func rawSocket(s socket, content *event.Content) socket {
 		if s.remote.Addr().Is6() {
 			local = netip.IPv6Unspecified()
 		}
-		return socket{s.space, protoICMP, netip.AddrPortFrom(local, id), netip.AddrPort{}}
+		return socket{s.space, parser.ProtoICMP, netip.AddrPortFrom(local, id), netip.AddrPort{}}
 	}
 	return socket{s.space, protoRaw, netip.AddrPort{}, netip.AddrPortFrom(s.remote.Addr(), 0)}
 }
@@ -408,11 +409,11 @@ func (e endpoints) with(more endpoints) endpoints {
 
 // has reports whether one end of the packet is an endpoint. host says that the packet is
 // from the agent's own namespace: only its loopback is the agent's.
-func (e *endpoints) has(p ends, host bool) bool {
-	if p.protocol != protoTCP {
+func (e *endpoints) has(p parser.Ends, host bool) bool {
+	if p.Protocol != parser.ProtoTCP {
 		return false
 	}
-	for _, end := range [...]netip.AddrPort{p.from, p.to} {
+	for _, end := range [...]netip.AddrPort{p.From, p.To} {
 		loopback := end.Addr().IsLoopback()
 		switch {
 		case loopback && !host:

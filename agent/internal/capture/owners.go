@@ -5,10 +5,14 @@ import (
 	"time"
 
 	"ospulse/agent/internal/event"
+	"ospulse/agent/internal/parser"
 )
 
 // maxSockets is how many sockets are remembered; each takes some 200 bytes.
 const maxSockets = 1 << 14
+
+// protoRaw stands for a raw socket, whose program builds the packets itself (a reserved number).
+const protoRaw = 255
 
 // elsewhere is the space of all sockets in namespaces that are not captured. Their packets
 // may still pass through a captured one, as packets of containers pass the host's bridge.
@@ -87,44 +91,44 @@ func (o *owners) close(s socket, at time.Time) {
 // find returns the owner of a packet: the sender, or else the receiver; nil if neither is
 // known. out reports whether the owner is the sender. begins says that the packet is the
 // first one of a TCP connection.
-func (o *owners) find(space int, e ends, at, now time.Time, begins bool) (by *use, out bool) {
+func (o *owners) find(space int, e parser.Ends, at, now time.Time, begins bool) (by *use, out bool) {
 	if u := o.side(space, e, at, now, begins); u != nil {
 		return u, true
 	}
-	if u := o.side(space, e.reversed(), at, now, begins); u != nil {
+	if u := o.side(space, e.Reversed(), at, now, begins); u != nil {
 		return u, false
 	}
-	if u := o.sockets[socket{space, protoRaw, netip.AddrPort{}, netip.AddrPortFrom(e.to.Addr(), 0)}]; u != nil {
+	if u := o.sockets[socket{space, protoRaw, netip.AddrPort{}, netip.AddrPortFrom(e.To.Addr(), 0)}]; u != nil {
 		return u, true
 	}
-	if u := o.sockets[socket{space, protoRaw, netip.AddrPort{}, netip.AddrPortFrom(e.from.Addr(), 0)}]; u != nil {
+	if u := o.sockets[socket{space, protoRaw, netip.AddrPort{}, netip.AddrPortFrom(e.From.Addr(), 0)}]; u != nil {
 		return u, false
 	}
 	return nil, false
 }
 
-// side returns the use of the socket whose local end is e.from: a connected socket, or else
+// side returns the use of the socket whose local end is e.From: a connected socket, or else
 // one bound to the port. It returns nil if there is none.
-func (o *owners) side(space int, e ends, at, now time.Time, begins bool) *use {
-	if e.from.Port() == 0 {
+func (o *owners) side(space int, e parser.Ends, at, now time.Time, begins bool) *use {
+	if e.From.Port() == 0 {
 		return nil
 	}
 	for _, space := range [...]int{space, elsewhere} {
-		u := o.sockets[socket{space, e.protocol, e.from, e.to}]
+		u := o.sockets[socket{space, e.Protocol, e.From, e.To}]
 		switch {
 		case u == nil:
 		case begins && u.past(at): // a new connection with the same ends
-		case e.protocol != protoTCP && u.over(at):
+		case e.Protocol != parser.ProtoTCP && u.over(at):
 		default:
 			u.last = now
 			return u
 		}
 	}
-	for _, local := range [...]netip.Addr{e.from.Addr(), netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
-		if local.Is4() && !e.from.Addr().Is4() {
+	for _, local := range [...]netip.Addr{e.From.Addr(), netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
+		if local.Is4() && !e.From.Addr().Is4() {
 			continue
 		}
-		u := o.sockets[socket{space, e.protocol, netip.AddrPortFrom(local, e.from.Port()), netip.AddrPort{}}]
+		u := o.sockets[socket{space, e.Protocol, netip.AddrPortFrom(local, e.From.Port()), netip.AddrPort{}}]
 		if u != nil && !u.over(at) {
 			u.last = now
 			return u

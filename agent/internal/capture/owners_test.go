@@ -15,6 +15,7 @@ import (
 	"github.com/gopacket/gopacket/layers"
 
 	"ospulse/agent/internal/event"
+	"ospulse/agent/internal/parser"
 )
 
 // rig is a watch without a packet socket. Its time advances only when the test says so.
@@ -32,7 +33,7 @@ type rig struct {
 const noOne = 1 << 30
 
 func newRig() *rig {
-	r := &rig{space: &space{index: 1, host: true, names: map[int]string{loopback: "lo", 2: "eth0", 3: "br0"}, fragments: map[fragment]ends{}, places: map[ends]place{}}}
+	r := &rig{space: &space{index: 1, host: true, names: map[int]string{loopback: "lo", 2: "eth0", 3: "br0"}, fragments: map[parser.Fragment]parser.Ends{}, places: map[parser.Ends]place{}}}
 	r.Watch = &Watch{
 		options: Options{ContentBytes: 8, SensedUntil: func() time.Time { return time.Now().Add(-r.late) }}, look: make(chan struct{}, 1), spaces: []*space{r.space},
 		owners: newOwners(8), known: map[int]*owner{}, held: newHeld(),
@@ -51,7 +52,15 @@ func newRig() *rig {
 // sees passes a frame to the watch, with the time now.
 func (r *rig) sees(f *frame) {
 	f.time = time.Now()
-	r.packet(r.space, f)
+	r.arrives(f)
+}
+
+// arrives passes a frame to the watch.
+func (r *rig) arrives(f *frame) {
+	p := parsed(f, r.options.ContentBytes)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.packet(r.space, f, p)
 }
 
 // used passes a process's call on a socket to the watch, with the time now.
@@ -162,7 +171,7 @@ func TestOwners(t *testing.T) {
 			r.later(heldInterval)
 			r.used("a", "Connect", "tcp", here, there)
 			r.used("a", "Close", "tcp", here, there)
-			r.packet(r.space, f)
+			r.arrives(f)
 			r.sees(segment(t, here, there, nil, fin))
 			r.expects(t, "a out 1000 → 80 [SYN]", "a out 1000 → 80 [FIN, ACK]")
 		},
@@ -304,7 +313,7 @@ func TestOwners(t *testing.T) {
 			r.later(4 * heldTime)
 			r.used("a", "Connect", "tcp", "", there)
 			r.later(4 * claimTime)
-			r.packet(r.space, f)
+			r.arrives(f)
 			r.slow = false
 			r.later(2 * claimTime)
 			r.expects(t, "a out 1000 → 80 [SYN]")

@@ -3,98 +3,65 @@
 package capture
 
 import (
-	"encoding/binary"
+	"cmp"
+	"time"
 
-	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/parser"
 )
 
-// maxUnparsed is the most packets that wait in Watch.outbox.
-const maxUnparsed = 8192
+const (
+	// maxAsked is the most blocks of the ring that the parser reads at once. While it is behind,
+	// the ring keeps the packets, and counts those that find no room.
+	maxAsked = 16
+	// retryTime is how often the reader asks again after the parser has failed.
+	retryTime = 100 * time.Millisecond
+)
 
-// dnsHeader is the size of the smallest DNS message.
-const dnsHeader = 12
-
-// questionOf returns what to ask the parser about the payload of a packet; nil if there is
-// nothing that it knows. service is the packet's name service, or "".
-func questionOf(p *packet) (q *parser.Question, service string) {
-	b := p.payload
-	service = nameService(p)
-	switch {
-	case p.tcp == nil && (p.protocol != protoUDP || !p.hasPorts || p.offset > 0):
-	case p.tcp == nil && service != "" && len(b) >= dnsHeader:
-		message := binary.BigEndian.AppendUint16(nil, uint16(len(b)))
-		return &parser.Question{Kind: parser.DNS, Data: append(message, b...)}, service
-	case p.tcp != nil && service != "" && len(b) >= 2+dnsHeader && int(binary.BigEndian.Uint16(b)) <= len(b)-2:
-		return &parser.Question{Kind: parser.DNS, Data: b}, "DNS"
-	case p.tcp != nil && parser.Begins(b):
-		return &parser.Question{Kind: parser.Segment, Data: b}, ""
-	}
-	return nil, ""
+// batch is the frames of a block of the ring that the parser has not answered yet.
+type batch struct {
+	space  *space
+	began  time.Time // the time of its first frame
+	frames []frame   // without their data
 }
 
-// parse asks the parser about the payload of a packet, to complete its event.
-func (w *Watch) parse(p *packet, e *event.Packet) {
-	q, service := questionOf(p)
-	if q == nil {
-		return
-	}
-	err := w.parser.Ask(q, func(a *parser.Answer, err error) {
-		switch {
-		case !w.asked[e]: // it was passed on
+// ask lets the parser read the frames of a block. It waits while the parser is behind or has
+// failed. question has the frames' data.
+func (w *Watch) ask(s *space, frames []frame, question *parser.Question) {
+	w.askable <- struct{}{}
+	b := &batch{s, frames[0].time, frames}
+	w.mu.Lock()
+	s.asked = append(s.asked, b)
+	w.mu.Unlock()
+	for {
+		err := w.parser.Ask(question, func(a *parser.Answer, err error) { w.answered(b, a, err) })
+		if err == nil {
 			return
-		case err != nil:
-			w.unparsed.Add(e.Time, err)
-		default:
-			complete(e, a, service)
 		}
-		if err != nil || a.Last {
-			delete(w.asked, e)
-			w.passOn()
+		select {
+		case <-time.After(retryTime):
+		case <-w.closing:
+			w.mu.Lock()
+			w.answered(b, nil, err)
+			w.mu.Unlock()
+			return
 		}
-	})
-	if err != nil {
-		w.unparsed.Add(e.Time, err)
+	}
+}
+
+// answered handles an answer about the next frame of a batch, or the parser's failure. The caller
+// holds mu.
+func (w *Watch) answered(b *batch, a *parser.Answer, err error) {
+	if err == nil && a.Packet != nil && len(b.frames) > 0 {
+		f := b.frames[0]
+		b.frames = b.frames[1:]
+		w.packet(b.space, &f, a.Packet)
+	}
+	if err == nil && !a.Last {
 		return
 	}
-	w.asked[e] = true
-}
-
-// complete adds what the parser found in the payload of a packet.
-func complete(e *event.Packet, a *parser.Answer, service string) {
-	switch {
-	case service != "" && a.DNS != nil:
-		names(e, service, a.DNS)
-	case service == "" && a.Protocol != "":
-		e.Protocol, e.Info, e.ServerName = a.Protocol, a.Info, a.ServerName
+	for i := range b.frames {
+		w.unparsed.Add(b.frames[i].time, cmp.Or(err, parser.ErrFailed))
 	}
-}
-
-// put passes a packet of a watched process to the sink, after those that wait for the
-// parser. If too many wait, they do not any longer.
-func (w *Watch) put(e *event.Packet) {
-	if len(w.outbox) == 0 && !w.asked[e] {
-		w.send(&event.Event{Type: event.TypePacket, Time: e.Time, Data: e})
-		return
-	}
-	w.outbox = append(w.outbox, e)
-	if len(w.outbox) > maxUnparsed {
-		for _, e := range w.outbox {
-			if w.asked[e] {
-				delete(w.asked, e)
-				w.unparsed.Add(e.Time, parser.ErrFull)
-			}
-		}
-	}
-	w.passOn()
-}
-
-// passOn passes on the packets before the first one that waits for the parser.
-func (w *Watch) passOn() {
-	for len(w.outbox) > 0 && !w.asked[w.outbox[0]] {
-		e := w.outbox[0]
-		w.outbox[0] = nil
-		w.outbox = w.outbox[1:]
-		w.send(&event.Event{Type: event.TypePacket, Time: e.Time, Data: e})
-	}
+	b.space.asked = b.space.asked[1:]
+	<-w.askable
 }

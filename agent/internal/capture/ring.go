@@ -15,6 +15,8 @@ import (
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
+
+	"ospulse/agent/internal/parser"
 )
 
 const (
@@ -22,6 +24,15 @@ const (
 	// retireTime is how long a packet may wait for others to fill its block.
 	retireTime = 10 * time.Millisecond
 )
+
+// frame is a packet from the kernel. Its data is part of the ring's memory.
+type frame struct {
+	parser.Frame
+
+	time     time.Time
+	ifindex  int
+	outgoing bool
+}
 
 // ring is a packet socket and the memory that it shares with the kernel
 // (TPACKET_V3 of packet(7) and Documentation/networking/packet_mmap.rst). Only one
@@ -219,13 +230,12 @@ func readBlock(block []byte, offset, count int, handle func(*frame)) {
 			return
 		}
 		f := frame{
-			time: time.Unix(int64(header.Sec), int64(header.Nsec)), data: block[begin:end], network: network - begin,
-			length: int(header.Len), etherType: htons(address.Protocol), linkType: address.Hatype, ifindex: int(address.Ifindex),
-			outgoing: address.Pkttype == unix.PACKET_OUTGOING,
+			Frame: parser.Frame{Data: block[begin:end], Network: network - begin, Length: int(header.Len), EtherType: htons(address.Protocol)},
+			time:  time.Unix(int64(header.Sec), int64(header.Nsec)), ifindex: int(address.Ifindex), outgoing: address.Pkttype == unix.PACKET_OUTGOING,
 		}
 		if header.Status&unix.TP_STATUS_VLAN_VALID != 0 {
-			f.vlan = int(header.Hv1.Vlan_tci & 0xfff)
-			f.length += 4 // the tag
+			f.VLAN = int(header.Hv1.Vlan_tci & 0xfff)
+			f.Length += 4 // the tag
 		}
 		handle(&f)
 		offset += int(header.Next_offset)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 
 	"ospulse/agent/internal/event"
 )
@@ -22,7 +23,7 @@ const (
 	Closed                  // the connection has ended
 	Dropped                 // the agent gives the connection up
 	DNS                     // Data is DNS messages, each after its length in two bytes
-	Segment                 // Data is the beginning of a TCP segment
+	Frames                  // Data is frames; see NewFrames
 )
 
 // Question is one message to the worker.
@@ -43,9 +44,8 @@ type Answer struct {
 	Flow *Flow // nil: none
 	Lost bool  // part of the connection was dropped because of a limit
 	DNS  *event.DNS
-	// Protocol, Info and ServerName describe a segment; see event.Packet. They are "" if its
-	// protocol is unknown.
-	Protocol, Info, ServerName string
+	// Packet is the next one of Frames.
+	Packet *Packet
 	// Fault says why the worker ends now; "" if it does not.
 	Fault string
 }
@@ -134,9 +134,9 @@ func (a *Answer) append(out []byte) []byte {
 		if w.flag(a.DNS != nil); a.DNS != nil {
 			w.dns(a.DNS)
 		}
-		w.text(a.Protocol)
-		w.text(a.Info)
-		w.text(a.ServerName)
+		if w.flag(a.Packet != nil); a.Packet != nil {
+			w.packet(a.Packet)
+		}
 		w.text(a.Fault)
 	})
 }
@@ -152,8 +152,44 @@ func (a *Answer) read(body []byte) error {
 	if r.flag() {
 		a.DNS = r.dns()
 	}
-	a.Protocol, a.Info, a.ServerName, a.Fault = r.text(), r.text(), r.text(), r.text()
+	if r.flag() {
+		a.Packet = r.packet()
+	}
+	a.Fault = r.text()
 	return r.end()
+}
+
+// NewFrames returns a question about frames that AddFrame adds. Each frame is answered with a
+// Packet, whose event keeps contentBytes of the payload. buffer is used for Data.
+func NewFrames(contentBytes int, buffer []byte) *Question {
+	w := writer{buffer[:0]}
+	w.number(int64(contentBytes))
+	return &Question{Kind: Frames, Data: w.out}
+}
+
+// AddFrame adds a frame to a question of NewFrames.
+func (q *Question) AddFrame(f *Frame) {
+	w := writer{q.Data}
+	w.number(int64(f.Network))
+	w.number(int64(f.Length))
+	w.number(int64(f.EtherType))
+	w.number(int64(f.VLAN))
+	w.bytes(f.Data)
+	q.Data = w.out
+}
+
+// frames yields the frames of a question, and the bytes of content that their events keep.
+func (q *Question) frames() func(yield func(*Frame, int) bool) {
+	r := reader{rest: q.Data}
+	contentBytes := int(r.number())
+	return func(yield func(*Frame, int) bool) {
+		for len(r.rest) > 0 {
+			f := Frame{Network: int(r.number()), Length: int(r.number()), EtherType: uint16(r.number()), VLAN: int(r.number()), Data: r.bytes()}
+			if !yield(&f, contentBytes) {
+				return
+			}
+		}
+	}
 }
 
 // writer appends values.
@@ -228,6 +264,47 @@ func (w *writer) dns(d *event.DNS) {
 			w.text(records[i].Data)
 			w.number(int64(records[i].TTL))
 		}
+	}
+}
+
+func (w *writer) packet(p *Packet) {
+	w.ends(&p.Ends)
+	w.ends(&p.About)
+	if w.flag(p.Fragment != Fragment{}); p.Fragment != (Fragment{}) {
+		w.number(int64(p.Fragment.Protocol))
+		w.number(int64(p.Fragment.ID))
+	}
+	w.flag(p.IsLater)
+	w.flag(p.IsFirst)
+	w.flag(p.IsFinal)
+	e := p.Event
+	w.text(e.Protocol)
+	w.text(e.Info)
+	w.number(int64(e.SourcePort))
+	w.number(int64(e.DestPort))
+	w.number(int64(e.VLAN))
+	if w.flag(e.TCP != nil); e.TCP != nil {
+		w.text(e.TCP.Flags)
+		w.number(int64(e.TCP.Sequence))
+		w.number(int64(e.TCP.Ack))
+		w.number(int64(e.TCP.Window))
+	}
+	w.number(int64(e.Payload))
+	w.flag(e.Content.Known)
+	w.flag(e.Content.Cut)
+	w.bytes(e.Content.Bytes)
+	w.number(int64(len(e.DNS)))
+	for i := range e.DNS {
+		w.dns(&e.DNS[i])
+	}
+	w.text(e.ServerName)
+}
+
+func (w *writer) ends(e *Ends) {
+	w.number(int64(e.Protocol))
+	for _, end := range [...]netip.AddrPort{e.From, e.To} {
+		w.bytes(end.Addr().AsSlice())
+		w.number(int64(end.Port()))
 	}
 }
 
@@ -351,4 +428,52 @@ func (r *reader) records() []event.DNSRecord {
 		all[i] = event.DNSRecord{Name: r.text(), Type: r.text(), Data: r.text(), TTL: uint32(r.number())}
 	}
 	return all
+}
+
+func (r *reader) packet() *Packet {
+	p := &Packet{Ends: r.ends(), About: r.ends()}
+	if r.flag() {
+		p.Fragment = Fragment{p.From.Addr(), p.To.Addr(), r.byte(), uint32(r.number())}
+	}
+	p.IsLater, p.IsFirst, p.IsFinal = r.flag(), r.flag(), r.flag()
+	e := &event.Packet{
+		Source: p.From.Addr(), Destination: p.To.Addr(), Protocol: r.text(), Info: r.text(),
+		SourcePort: r.within(-1, 0xffff), DestPort: r.within(-1, 0xffff), VLAN: r.within(0, 0xfff),
+	}
+	if r.flag() {
+		e.TCP = &event.TCPHeader{Flags: r.text(), Sequence: uint32(r.number()), Ack: uint32(r.number()), Window: r.within(0, 0xffff)}
+	}
+	e.Payload = r.within(0, maxMemory)
+	e.Content = event.Content{Known: r.flag(), Cut: r.flag(), Bytes: append([]byte(nil), r.bytes()...)}
+	if n := r.count(); n > 0 {
+		e.DNS = make([]event.DNS, n)
+		for i := range e.DNS {
+			e.DNS[i] = *r.dns()
+		}
+	}
+	e.ServerName = r.text()
+	p.Event = e
+	return p
+}
+
+func (r *reader) ends() Ends {
+	return Ends{r.byte(), r.addrPort(), r.addrPort()}
+}
+
+func (r *reader) addrPort() netip.AddrPort {
+	b := r.bytes()
+	a, isValid := netip.AddrFromSlice(b)
+	r.check(isValid || len(b) == 0)
+	return netip.AddrPortFrom(a, uint16(r.within(0, 0xffff)))
+}
+
+func (r *reader) byte() uint8 { return uint8(r.within(0, 0xff)) }
+
+// within reads a number that is at least least and at most most.
+func (r *reader) within(least, most int64) int {
+	n := r.number()
+	if r.check(n >= least && n <= most); r.bad {
+		return 0
+	}
+	return int(n)
 }

@@ -1,7 +1,7 @@
 //go:build linux
 
-// Package parser parses data that a watched program controls: HTTP, compressed bodies, DNS
-// and TLS records. A parser may have an error that lets a program take over the process that runs it.
+// Package parser parses data that a watched program controls: HTTP, compressed bodies, DNS, TLS
+// records and packets. A parser may have an error that lets a program take over the process that runs it.
 // Therefore a worker process parses: the agent's own program with another command, as a
 // user that owns nothing, without files, network or the right to start programs, and with
 // limits for memory and time.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"reflect"
 	"strconv"
@@ -129,11 +130,21 @@ func TestFull(t *testing.T) {
 // TestMessages: an answer that is written and read is the same.
 func TestMessages(t *testing.T) {
 	header := event.Header{{Name: "A", Value: "b"}, {Name: "\xff", Value: ""}}
+	from, to := netip.MustParseAddrPort("[2001:db8::1]:1000"), netip.MustParseAddrPort("[2001:db8::2]:443")
+	packet := &Packet{
+		Ends: Ends{ProtoTCP, from, to}, About: Ends{Protocol: ProtoUDP, From: netip.MustParseAddrPort("192.0.2.1:53")},
+		Fragment: Fragment{from.Addr(), to.Addr(), 44, 1<<32 - 1}, IsLater: true, IsFirst: true, IsFinal: true,
+		Event: &event.Packet{
+			Source: from.Addr(), Destination: to.Addr(), SourcePort: 1000, DestPort: -1, Protocol: "TLS", Info: "Client Hello", ServerName: "a.test", VLAN: 7,
+			TCP: &event.TCPHeader{Flags: "SYN", Sequence: 1<<32 - 1, Ack: 1, Window: 65535}, Payload: 9,
+			Content: event.Content{Bytes: []byte("abc"), Known: true, Cut: true}, DNS: []event.DNS{{ID: 7}, {ID: 8}},
+		},
+	}
 	for _, a := range []Answer{
 		{Last: true, Kept: 5},
 		{Lost: true},
 		{Fault: "why"},
-		{Protocol: "TLS", Info: "Client Hello", ServerName: "a.test", Last: true},
+		{Packet: packet, Last: true},
 		{Flow: &Flow{Serving: true, Request: event.Request{Method: "GET", Target: "/", Version: "HTTP/1.1", Header: header}}},
 		{Flow: &Flow{Response: &event.Response{
 			StatusCode: 200, Reason: "OK", Version: "HTTP/1.0", Header: header,
@@ -162,6 +173,9 @@ func TestMessages(t *testing.T) {
 // take much memory.
 func TestHostileAnswers(t *testing.T) {
 	flow := func(f Flow) []byte { return (&Answer{Flow: &f}).append(nil)[sizeBytes:] }
+	port := (&Answer{Packet: &Packet{
+		Ends: Ends{From: netip.MustParseAddrPort("192.0.2.1:1")}, Event: &event.Packet{SourcePort: 1 << 16},
+	}}).append(nil)
 	list := func(n int64) []byte {
 		w := writer{flow(Flow{})[:7]} // up to the number of header fields
 		w.number(n)
@@ -177,6 +191,8 @@ func TestHostileAnswers(t *testing.T) {
 		"long list":        list(maxFields + 1),
 		"negative list":    list(-1),
 		"kept":             (&Answer{Last: true, Kept: maxMemory + 1}).append(nil)[sizeBytes:],
+		"a port":           port[sizeBytes:],
+		"a short address":  bytes.Replace(port[sizeBytes:], []byte{8, 192, 0, 2, 1}, []byte{6, 192, 0, 2}, 1),
 		"id":               (&Answer{DNS: &event.DNS{ID: 1 << 16}}).append(nil)[sizeBytes:],
 	} {
 		var a Answer
@@ -192,6 +208,7 @@ func TestHostileAnswers(t *testing.T) {
 // FuzzAnswer reads arbitrary bytes as an answer.
 func FuzzAnswer(f *testing.F) {
 	f.Add((&Answer{Flow: &Flow{Response: &event.Response{StatusCode: 200}}, Last: true}).append(nil)[sizeBytes:])
+	f.Add((&Answer{Packet: &Packet{Event: &event.Packet{DNS: []event.DNS{{}}, TCP: &event.TCPHeader{}}}}).append(nil)[sizeBytes:])
 	f.Add((&Answer{DNS: &event.DNS{Questions: []event.DNSRecord{{Name: "a"}}}}).append(nil)[sizeBytes:])
 	f.Fuzz(func(t *testing.T, body []byte) {
 		var a, again Answer

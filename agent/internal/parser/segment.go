@@ -2,29 +2,25 @@
 
 package parser
 
-import "bytes"
+import (
+	"bytes"
 
-// Begins reports whether a TCP segment begins as a message of a protocol does that Segment
-// knows. It compares the first bytes only.
-func Begins(b []byte) bool {
-	return isTLS(b) || isHTTP(b) || bytes.HasPrefix(b, []byte("SSH-"))
-}
+	"ospulse/agent/internal/event"
+)
 
-// segment describes a TCP segment if a message of a known protocol begins with it.
-func segment(b []byte) *Answer {
-	a := &Answer{}
+// segment completes the event of a TCP segment if a message of a known protocol begins with it.
+func segment(e *event.Packet, b []byte) {
 	switch {
 	case isTLS(b):
-		a.Protocol = "TLS"
-		a.Info, a.ServerName = records(b)
+		e.Protocol = "TLS"
+		e.Info, e.ServerName = records(b)
 	case isHTTP(b):
 		line, _, _ := bytes.Cut(b[:min(len(b), 1024)], []byte("\r\n"))
-		a.Protocol, a.Info = "HTTP", string(line)
+		e.Protocol, e.Info = "HTTP", string(line)
 	case bytes.HasPrefix(b, []byte("SSH-")):
 		line, _, _ := bytes.Cut(b[:min(len(b), 255)], []byte("\r\n"))
-		a.Protocol, a.Info = "SSH", "Protocol ("+string(line)+")"
+		e.Protocol, e.Info = "SSH", "Protocol ("+string(line)+")"
 	}
-	return a
 }
 
 func isHTTP(b []byte) bool {

@@ -92,10 +92,11 @@ func misbehave(data []byte) {
 // Worker parses. Only one goroutine may use it.
 type Worker struct {
 	connections map[uint64]*connection
+	decoder     decoder
 }
 
 // NewWorker returns a Worker without connections.
-func NewWorker() *Worker { return &Worker{map[uint64]*connection{}} }
+func NewWorker() *Worker { return &Worker{connections: map[uint64]*connection{}} }
 
 // Answer calls answer with each answer to a question. An answer is valid until answer
 // returns.
@@ -115,8 +116,10 @@ func (w *Worker) Answer(q *Question, answer func(*Answer)) {
 				each(&Answer{DNS: &m})
 			}
 		}
-	case Segment:
-		each(segment(q.Data))
+	case Frames:
+		for f, contentBytes := range q.frames() {
+			each(&Answer{Packet: w.decoder.packet(f, contentBytes)})
+		}
 	default:
 		kept = w.http(q, each)
 	}

@@ -1,4 +1,6 @@
-package capture
+//go:build linux
+
+package parser
 
 import (
 	"bytes"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/gopacket/gopacket/layers"
 
+	"ospulse/agent/internal/dns"
 	"ospulse/agent/internal/event"
 )
 
@@ -19,23 +22,21 @@ const (
 	portMDNS = 5353
 )
 
+// dnsHeader is the size of the smallest DNS message.
+const dnsHeader = 12
+
 // maxInfo is after how many bytes a list in Info ends; the event has it whole elsewhere.
 const maxInfo = 1024
 
-// describe returns the event of a packet, without its process, its number, and what the
-// parser reads in its payload.
-func describe(f *frame, p *packet, contentBytes int) *event.Packet {
+// describe returns what the headers of a packet say.
+func describe(p *decoded, contentBytes int) *event.Packet {
 	e := &event.Packet{
-		Time: f.time, Source: p.from.Addr(), Destination: p.to.Addr(), SourcePort: -1, DestPort: -1,
-		Length: f.length, VLAN: p.vlan, Payload: p.payloadLength, Direction: event.DirectionIn,
-	}
-	if f.outgoing {
-		e.Direction = event.DirectionOut
+		Source: p.From.Addr(), Destination: p.To.Addr(), SourcePort: -1, DestPort: -1, VLAN: p.vlan, Payload: max(p.payloadLength, 0),
 	}
 	if p.hasPorts {
-		e.SourcePort, e.DestPort = int(p.from.Port()), int(p.to.Port())
-	} else if p.about.protocol != 0 && p.about.protocol != protoICMP { // tshark shows the ports of the quoted packet too
-		e.SourcePort, e.DestPort = int(p.about.from.Port()), int(p.about.to.Port())
+		e.SourcePort, e.DestPort = int(p.From.Port()), int(p.To.Port())
+	} else if p.about.Protocol != 0 && p.about.Protocol != ProtoICMP { // tshark shows the ports of the quoted packet too
+		e.SourcePort, e.DestPort = int(p.about.From.Port()), int(p.about.To.Port())
 	}
 	if contentBytes > 0 {
 		kept := p.payload[:min(len(p.payload), contentBytes)]
@@ -44,26 +45,26 @@ func describe(f *frame, p *packet, contentBytes int) *event.Packet {
 	switch {
 	case p.arp != nil:
 		e.Protocol, e.Info = "ARP", arpInfo(p.arp)
-	case !p.from.IsValid():
+	case !p.From.IsValid():
 		e.Protocol = etherName(p.etherType)
 		e.Info = "Ethertype " + e.Protocol
 	case p.offset > 0:
 		e.Protocol = ipName(p)
-		e.Info = fmt.Sprintf("Fragmented IP protocol (proto=%d, off=%d, ID=%04x)", p.protocol, p.offset, p.fragment.id)
+		e.Info = fmt.Sprintf("Fragmented IP protocol (proto=%d, off=%d, ID=%04x)", p.Protocol, p.offset, p.fragment.ID)
 	case p.tcp != nil:
 		e.TCP = &event.TCPHeader{Flags: tcpFlags(p.tcp), Sequence: p.tcp.Seq, Ack: p.tcp.Ack, Window: int(p.tcp.Window)}
 		e.Protocol, e.Info = "TCP", tcpInfo(p, e.TCP)
-	case p.protocol == protoUDP && p.hasPorts:
+	case p.Protocol == ProtoUDP && p.hasPorts:
 		e.Protocol = "UDP"
 		e.Info = strconv.Itoa(e.SourcePort) + " → " + strconv.Itoa(e.DestPort) + " Len=" + strconv.Itoa(p.payloadLength)
-	case p.protocol == protoICMP:
+	case p.Protocol == ProtoICMP:
 		e.Protocol, e.Info = "ICMP", p.icmp
-		if p.from.Addr().Is6() {
+		if p.From.Addr().Is6() {
 			e.Protocol = "ICMPv6"
 		}
 	default:
-		e.Protocol = layers.IPProtocol(p.protocol).String()
-		e.Info = "IP protocol " + strconv.Itoa(int(p.protocol))
+		e.Protocol = layers.IPProtocol(p.Protocol).String()
+		e.Info = "IP protocol " + strconv.Itoa(int(p.Protocol))
 	}
 	return e
 }
@@ -83,8 +84,8 @@ func etherName(etherType uint16) string {
 	}
 }
 
-func ipName(p *packet) string {
-	if p.from.Addr().Is6() {
+func ipName(p *decoded) string {
+	if p.From.Addr().Is6() {
 		return "IPv6"
 	}
 	return "IPv4"
@@ -116,11 +117,11 @@ func tcpFlags(t *layers.TCP) string {
 }
 
 // tcpInfo formats a segment as tshark does, with the numbers as on the wire.
-func tcpInfo(p *packet, h *event.TCPHeader) string {
+func tcpInfo(p *decoded, h *event.TCPHeader) string {
 	out := make([]byte, 0, 96)
 	number := func(name string, n uint64) { out = strconv.AppendUint(append(out, name...), n, 10) }
-	number("", uint64(p.from.Port()))
-	number(" → ", uint64(p.to.Port()))
+	number("", uint64(p.From.Port()))
+	number(" → ", uint64(p.To.Port()))
 	out = append(append(append(out, " ["...), h.Flags...), ']')
 	number(" Seq=", uint64(h.Sequence))
 	if p.tcp.ACK {
@@ -146,9 +147,29 @@ func tcpInfo(p *packet, h *event.TCPHeader) string {
 	return string(out)
 }
 
+// name completes an event by what the payload of the packet says.
+func name(e *event.Packet, p *decoded) {
+	b, service := p.payload, nameService(p)
+	switch {
+	case p.tcp == nil && (p.Protocol != ProtoUDP || !p.hasPorts || p.offset > 0):
+	case p.tcp == nil && service != "":
+		if m, ok := dns.Parse(b); ok {
+			names(e, service, &m)
+		}
+	case p.tcp != nil && service != "" && len(b) >= 2+dnsHeader && int(binary.BigEndian.Uint16(b)) <= len(b)-2:
+		for message := range messages(b) {
+			if m, ok := dns.Parse(message); ok {
+				names(e, "DNS", &m)
+			}
+		}
+	case p.tcp != nil:
+		segment(e, b)
+	}
+}
+
 // nameService returns the name service that a port belongs to; "" if there is none.
-func nameService(p *packet) string {
-	switch from, to := p.from.Port(), p.to.Port(); {
+func nameService(p *decoded) string {
+	switch from, to := p.From.Port(), p.To.Port(); {
 	case from == portDNS || to == portDNS:
 		return "DNS"
 	case from == portMDNS || to == portMDNS:
