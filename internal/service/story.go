@@ -48,7 +48,7 @@ type Story struct {
 const (
 	storyEvents  = 8   // of a finding that are read
 	storyMost    = 400 // events of all findings
-	storyReading = 250 * time.Millisecond
+	storyReading = 200 * time.Millisecond
 )
 
 // Story returns the story of a session. If the events take longer than storyReading to read, it is

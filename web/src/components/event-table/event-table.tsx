@@ -10,6 +10,7 @@ import type { ColumnId } from "./columns";
 import { EventHeader, useEventColumns } from "./event-header";
 import { EventRow, rowHeight } from "./event-row";
 import type { EventTableProps } from "./props";
+import { RowKeys } from "./row-keys";
 import { useGridKeys } from "./use-grid-keys";
 import { useLongScroll } from "./use-long-scroll";
 import { type Asked, ValueMenu } from "./value-menu";
@@ -58,9 +59,7 @@ function Rows({ table, ...props }: EventTableProps & { table: ReturnType<typeof 
   const marks = useFindingMarks();
 
   const { from, to } = scroll.range(around);
-  const rows = Array.from({ length: Math.max(0, to - from) }, (_, i) => from + i);
-  // A row that comes into sight reuses the elements of one that leaves it.
-  const pool = scroll.pageRows + 2 * around + 2;
+  const [rowKeys] = useState(() => new RowKeys());
   const { width } = table;
   const at = cursor.index;
   const isDrawn = at !== undefined && at >= from && at < to;
@@ -112,13 +111,14 @@ function Rows({ table, ...props }: EventTableProps & { table: ReturnType<typeof 
             className="absolute inset-x-0 top-0"
             style={{ transform: `translateY(${from * rowHeight + scroll.base}px)` }}
           >
-            {rows.map((index) => {
+            {rowKeys.of(from, to).map((key, place) => {
+              const index = from + place;
               const row = feed.row(index);
               const previous = feed.row(index - 1);
               const seq = row && ("missing" in row ? row.missing : row.seq);
               return (
                 <EventRow
-                  key={index % pool}
+                  key={key}
                   index={index}
                   row={row}
                   previousTime={previous && !("missing" in previous) ? previous.timestamp : undefined}
