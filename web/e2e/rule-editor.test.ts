@@ -117,7 +117,13 @@ test("a conflict keeps the text, and does not overwrite the other's unasked", as
   expect(await conflict.count()).toBe(0);
 
   await write(page, opens("/other"));
-  await page.getByRole("button", { name: "Discard the changes" }).click();
+  const discard = page.getByRole("button", { name: "Discard the changes" });
+  await discard.click();
+  const question = page.getByRole("dialog", { name: "Discard your changes?" });
+  await question.getByRole("button", { name: "Cancel" }).click();
+  await editor(page).getByText("title: Opens /other").waitFor();
+  await discard.click();
+  await question.getByRole("button", { name: "Discard" }).click();
   await editor(page).getByText("title: Opens /mine").waitFor();
 });
 

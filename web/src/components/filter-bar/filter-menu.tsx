@@ -2,7 +2,9 @@ import { ChevronDown, History } from "lucide-react";
 import { useState } from "react";
 import { SafeText } from "@/components/safe-text";
 import { Button } from "@/components/ui/button";
+import { Confirm } from "@/components/ui/confirm";
 import { Menu, MenuItem, MenuLabel, MenuLine } from "@/components/ui/menu";
+import { plural } from "@/lib/number";
 import { SavedFilters } from "./saved-filters";
 import type { Filters } from "./use-filters";
 
@@ -16,6 +18,7 @@ interface Props {
 export function FilterMenu({ filters, draft, onChoose }: Props) {
   const { recent, saved, forgetRecent } = filters;
   const [isEditing, setEditing] = useState(false);
+  const [isClearing, setClearing] = useState(false);
   return (
     <>
       <Menu
@@ -55,10 +58,23 @@ export function FilterMenu({ filters, draft, onChoose }: Props) {
         {recent.length > 0 && (
           <>
             <MenuLine />
-            <MenuItem onSelect={forgetRecent}>Clear the recent filters</MenuItem>
+            <MenuItem onSelect={() => setClearing(true)}>Clear the recent filters</MenuItem>
           </>
         )}
       </Menu>
+      {isClearing && (
+        <Confirm
+          title="Clear the recent filters?"
+          action="Clear"
+          onConfirm={() => {
+            setClearing(false);
+            forgetRecent();
+          }}
+          onClose={() => setClearing(false)}
+        >
+          This browser forgets the {plural(recent.length, "filter")} that you ran. Saved filters stay.
+        </Confirm>
+      )}
       {isEditing && (
         <SavedFilters filters={filters} draft={draft} onClose={() => setEditing(false)} onChoose={onChoose} />
       )}

@@ -2,6 +2,7 @@ import { Trash2 } from "lucide-react";
 import { type FormEvent, useEffect, useRef, useState } from "react";
 import { SafeText } from "@/components/safe-text";
 import { Button } from "@/components/ui/button";
+import { Confirm } from "@/components/ui/confirm";
 import { Dialog } from "@/components/ui/dialog";
 import { plainText } from "@/lib/text";
 import type { Filters, SavedFilter } from "./use-filters";
@@ -91,6 +92,7 @@ interface EntryProps {
 function Entry({ entry, onRename, onDelete, onChoose }: EntryProps) {
   const [name, setName] = useState(entry.name);
   const [isTaken, setTaken] = useState(false);
+  const [isAsking, setAsking] = useState(false);
   const rename = () => {
     const isDone = onRename(name.trim());
     setTaken(!isDone && name.trim() !== "");
@@ -117,9 +119,26 @@ function Entry({ entry, onRename, onDelete, onChoose }: EntryProps) {
       <Button onClick={onChoose} aria-label={`Use ${shown}`}>
         Use
       </Button>
-      <Button look="ghost" size="icon" aria-label={`Delete ${shown}`} title="Delete" onClick={onDelete}>
+      <Button
+        look="ghost"
+        size="icon"
+        aria-label={`Delete ${shown}`}
+        title="Delete"
+        onClick={() => setAsking(true)}
+      >
         <Trash2 size={15} />
       </Button>
+      {isAsking && (
+        <Confirm
+          title="Delete this filter?"
+          action="Delete"
+          onConfirm={onDelete}
+          onClose={() => setAsking(false)}
+        >
+          <SafeText text={entry.name} limit={80} className="font-medium break-words" /> will be deleted from
+          this browser.
+        </Confirm>
+      )}
     </li>
   );
 }

@@ -1,9 +1,8 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { api, call, messageOf } from "@/api/client";
+import { api, call } from "@/api/client";
 import { keys } from "@/api/queries";
 import { SafeText } from "@/components/safe-text";
-import { Button } from "@/components/ui/button";
-import { Dialog } from "@/components/ui/dialog";
+import { Confirm } from "@/components/ui/confirm";
 import { useNotify } from "@/components/ui/toast";
 import type { Key } from "./key-table";
 
@@ -20,31 +19,18 @@ export function RevokeKey({ of, isOwn, onClose }: { of: Key; isOwn: boolean; onC
     },
   });
   return (
-    <Dialog
-      open
-      onClose={onClose}
+    <Confirm
       title="Revoke this key?"
-      footer={
-        <>
-          <Button onClick={onClose}>Cancel</Button>
-          <Button look="danger" disabled={revoke.isPending} onClick={() => revoke.mutate()}>
-            Revoke
-          </Button>
-        </>
-      }
+      action="Revoke"
+      onConfirm={() => revoke.mutate()}
+      onClose={onClose}
+      isPending={revoke.isPending}
+      error={revoke.error}
     >
-      <p>
-        The requests and streams of{" "}
-        <SafeText text={of.name} limit={200} className="font-medium break-words" /> end within seconds, and
-        the key never works again.
-        {isOwn && " It is your own key, so you will be signed out."}
-        {of.role === "agent" && " The agent keeps its events until it has another key."}
-      </p>
-      {revoke.isError && (
-        <p role="alert" className="mt-2 text-bad">
-          {messageOf(revoke.error)}
-        </p>
-      )}
-    </Dialog>
+      The requests and streams of <SafeText text={of.name} limit={200} className="font-medium break-words" />{" "}
+      end within seconds, and the key never works again.
+      {isOwn && " It is your own key, so you will be signed out."}
+      {of.role === "agent" && " The agent keeps its events until it has another key."}
+    </Confirm>
   );
 }

@@ -1,11 +1,11 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
-import { api, call, messageOf } from "@/api/client";
+import { api, call } from "@/api/client";
 import { keys, useSignIns } from "@/api/queries";
 import type { components } from "@/api/schema";
 import { SafeText } from "@/components/safe-text";
 import { Button } from "@/components/ui/button";
-import { Dialog } from "@/components/ui/dialog";
+import { Confirm } from "@/components/ui/confirm";
 import { useNotify } from "@/components/ui/toast";
 import { useSettings } from "@/hooks/settings";
 import { formatDateTime } from "@/lib/time";
@@ -86,30 +86,18 @@ function EndSignIns({ of, isOwn, onClose }: { of: SignIn; isOwn: boolean; onClos
     },
   });
   return (
-    <Dialog
-      open
-      onClose={onClose}
+    <Confirm
       title="End all sign-ins of this person?"
-      footer={
-        <>
-          <Button onClick={onClose}>Cancel</Button>
-          <Button look="danger" disabled={end.isPending} onClick={() => end.mutate()}>
-            End sign-ins
-          </Button>
-        </>
-      }
+      action="End sign-ins"
+      onConfirm={() => end.mutate()}
+      onClose={onClose}
+      isPending={end.isPending}
+      error={end.error}
     >
-      <p>
-        The requests and streams of{" "}
-        <SafeText text={of.name} limit={200} className="font-medium break-words" /> end within seconds. The
-        provider decides whether this person can sign in again: remove the role there first.
-        {isOwn && " They are your own, so you will be signed out."}
-      </p>
-      {end.isError && (
-        <p role="alert" className="mt-2 text-bad">
-          {messageOf(end.error)}
-        </p>
-      )}
-    </Dialog>
+      The requests and streams of <SafeText text={of.name} limit={200} className="font-medium break-words" />{" "}
+      end within seconds. The provider decides whether this person can sign in again: remove the role there
+      first.
+      {isOwn && " They are your own, so you will be signed out."}
+    </Confirm>
   );
 }

@@ -5,7 +5,7 @@ import { useLocation } from "wouter";
 import { api, call, messageOf, type Session } from "@/api/client";
 import { keys } from "@/api/queries";
 import { Button } from "@/components/ui/button";
-import { Dialog } from "@/components/ui/dialog";
+import { Confirm } from "@/components/ui/confirm";
 import { useNotify } from "@/components/ui/toast";
 import { byId, focusIds, focusIfLost } from "@/hooks/focus";
 import { useShortcut } from "@/hooks/shortcuts";
@@ -68,27 +68,19 @@ export function MonitorButton({ session }: { session: Session }) {
         </Button>
       )}
       {choosing && <StartDialog session={session} onClose={() => setChoosing(false)} />}
-      <Dialog
-        open={asking && canStop}
-        onClose={() => setAsking(false)}
-        title="Stop monitoring?"
-        footer={
-          <>
-            <Button onClick={() => setAsking(false)}>Cancel</Button>
-            <Button
-              look="danger"
-              onClick={() => {
-                setAsking(false);
-                stop.mutate();
-              }}
-            >
-              Stop
-            </Button>
-          </>
-        }
-      >
-        <p>The agent stops watching. A sample that it started ends. This session cannot be resumed.</p>
-      </Dialog>
+      {asking && canStop && (
+        <Confirm
+          title="Stop monitoring?"
+          action="Stop"
+          onConfirm={() => {
+            setAsking(false);
+            stop.mutate();
+          }}
+          onClose={() => setAsking(false)}
+        >
+          The agent stops watching. A sample that it started ends. This session cannot be resumed.
+        </Confirm>
+      )}
     </>
   );
 }

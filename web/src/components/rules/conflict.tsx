@@ -1,6 +1,5 @@
-import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useQuery } from "@tanstack/react-query";
 import { api, call, messageOf, type RuleDetail } from "@/api/client";
-import { keys } from "@/api/queries";
 import { SafeBlock } from "@/components/safe-block";
 import { SafeText } from "@/components/safe-text";
 import { Button } from "@/components/ui/button";
@@ -9,12 +8,12 @@ interface Props {
   ruleId: string;
   /** Called with the rule as it is stored now. */
   onOverwrite: (current: RuleDetail) => void;
-  onDiscard: () => void;
+  /** Called with the same when the user gives up the own text. */
+  onDiscard: (current: RuleDetail) => void;
 }
 
 /** Says that another user changed the rule, and shows their text. The caller keeps the user's own. */
 export function Conflict({ ruleId, onOverwrite, onDiscard }: Props) {
-  const queries = useQueryClient();
   const { data: current, error } = useQuery({
     queryKey: ["rule-conflict", ruleId],
     queryFn: ({ signal }) => call(api.GET("/api/rules/{ruleId}", { params: { path: { ruleId } }, signal })),
@@ -35,13 +34,7 @@ export function Conflict({ ruleId, onOverwrite, onDiscard }: Props) {
             <Button size="small" onClick={() => onOverwrite(current)}>
               Replace it with my text
             </Button>
-            <Button
-              size="small"
-              onClick={() => {
-                queries.setQueryData(keys.rule(ruleId), current);
-                onDiscard();
-              }}
-            >
+            <Button size="small" onClick={() => onDiscard(current)}>
               Discard my text
             </Button>
           </div>

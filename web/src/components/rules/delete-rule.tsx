@@ -1,9 +1,8 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { api, call, messageOf, type Rule } from "@/api/client";
+import { api, call, type Rule } from "@/api/client";
 import { keys } from "@/api/queries";
 import { SafeText } from "@/components/safe-text";
-import { Button } from "@/components/ui/button";
-import { Dialog } from "@/components/ui/dialog";
+import { Confirm } from "@/components/ui/confirm";
 import { useNotify } from "@/components/ui/toast";
 import { titleOf } from "./rules";
 
@@ -27,28 +26,16 @@ export function DeleteRule({ rule, onClose, onDeleted }: Props) {
     },
   });
   return (
-    <Dialog
-      open
-      onClose={onClose}
+    <Confirm
       title="Delete this rule?"
-      footer={
-        <>
-          <Button onClick={onClose}>Cancel</Button>
-          <Button look="danger" disabled={remove.isPending} onClick={() => remove.mutate()}>
-            Delete
-          </Button>
-        </>
-      }
+      action="Delete"
+      onConfirm={() => remove.mutate()}
+      onClose={onClose}
+      isPending={remove.isPending}
+      error={remove.error}
     >
-      <p>
-        <SafeText text={titleOf(rule)} limit={200} className="font-medium break-words" /> will be permanently
-        deleted, with its findings in all sessions. To keep its text, turn it off.
-      </p>
-      {remove.isError && (
-        <p role="alert" className="mt-2 text-bad">
-          {messageOf(remove.error)}
-        </p>
-      )}
-    </Dialog>
+      <SafeText text={titleOf(rule)} limit={200} className="font-medium break-words" /> will be permanently
+      deleted, with its findings in all sessions. To keep its text, turn it off.
+    </Confirm>
   );
 }

@@ -6,6 +6,7 @@ import { ApiError, api, call, messageOf, type RuleDetail } from "@/api/client";
 import { keys } from "@/api/queries";
 import { SafeText } from "@/components/safe-text";
 import { Button, buttonClass } from "@/components/ui/button";
+import { Confirm } from "@/components/ui/confirm";
 import { useNotify } from "@/components/ui/toast";
 import { CheckLine } from "./check-line";
 import { Conflict } from "./conflict";
@@ -32,6 +33,8 @@ export function RuleForm({ rule, start = "", draftName, children }: Props) {
   const isReadOnly = rule !== undefined && rule.source !== "user";
   const [draft, setDraft] = useDraft(draftName);
   const [discards, setDiscards] = useState(0);
+  // Whether the user is asked to discard the text, and the rule of another user that takes its place.
+  const [discarding, setDiscarding] = useState<{ instead?: RuleDetail }>();
   const [isDeleting, setDeleting] = useState(false);
   const [, navigate] = useLocation();
   const status = useId();
@@ -39,7 +42,10 @@ export function RuleForm({ rule, start = "", draftName, children }: Props) {
   const text = isReadOnly ? saved : (draft?.text ?? saved);
   const check = useRuleCheck(text);
   const trial = useTrial(text);
-  const discard = () => {
+  const queries = useQueryClient();
+  const discard = (instead?: RuleDetail) => {
+    if (instead) queries.setQueryData(keys.rule(instead.rule_id), instead);
+    setDiscarding(undefined);
     setDraft(undefined);
     setDiscards(discards + 1);
     save.reset();
@@ -71,7 +77,7 @@ export function RuleForm({ rule, start = "", draftName, children }: Props) {
             </Button>
           )}
           {!isReadOnly && draft && (
-            <Button size="small" onClick={discard}>
+            <Button size="small" onClick={() => setDiscarding({})}>
               <Undo2 size={14} aria-hidden /> Discard the changes
             </Button>
           )}
@@ -93,7 +99,7 @@ export function RuleForm({ rule, start = "", draftName, children }: Props) {
           <Conflict
             ruleId={rule.rule_id}
             onOverwrite={(current) => run(current.rule_version)}
-            onDiscard={discard}
+            onDiscard={(instead) => setDiscarding({ instead })}
           />
         )}
         {save.isError && !isConflict && (
@@ -125,6 +131,16 @@ export function RuleForm({ rule, start = "", draftName, children }: Props) {
         {children}
         <RuleTrial trial={trial} />
       </aside>
+      {discarding && (
+        <Confirm
+          title="Discard your changes?"
+          action="Discard"
+          onConfirm={() => discard(discarding.instead)}
+          onClose={() => setDiscarding(undefined)}
+        >
+          Your changes of this rule, which only this browser has, will be lost.
+        </Confirm>
+      )}
       {isDeleting && rule && (
         <DeleteRule
           rule={rule}

@@ -1,8 +1,7 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { api, call, messageOf, type Session } from "@/api/client";
+import { api, call, type Session } from "@/api/client";
 import { SafeText } from "@/components/safe-text";
-import { Button } from "@/components/ui/button";
-import { Dialog } from "@/components/ui/dialog";
+import { Confirm } from "@/components/ui/confirm";
 import { useNotify } from "@/components/ui/toast";
 import { plural } from "@/lib/number";
 import { sessionTitle } from "@/lib/session";
@@ -35,37 +34,27 @@ export function DeleteDialog({ session, onClose, onDeleted }: Props) {
     },
   });
   return (
-    <Dialog
-      open
-      onClose={onClose}
+    <Confirm
       title={isUnassigned ? "Remove these events?" : "Delete this session?"}
-      footer={
-        <>
-          <Button onClick={onClose}>Cancel</Button>
-          <Button look="danger" disabled={remove.isPending} onClick={() => remove.mutate()}>
-            {isUnassigned ? "Remove" : "Delete"}
-          </Button>
-        </>
-      }
+      action={isUnassigned ? "Remove" : "Delete"}
+      onConfirm={() => remove.mutate()}
+      onClose={onClose}
+      isPending={remove.isPending}
+      error={remove.error}
     >
       {isUnassigned ? (
-        <p>
+        <>
           The {plural(session.event_count - session.expired_seq, "event")} that belong to no session will be
           permanently removed. Later ones stay. To keep a copy, export them first.
-        </p>
+        </>
       ) : (
-        <p>
+        <>
           <SafeText text={sessionTitle(session)} limit={200} className="font-medium break-all" /> with its{" "}
           {plural(session.event_count - session.expired_seq, "event")}
           {session.file_sha256 ? ", and its file if no other session has it," : ""} will be permanently
           deleted. To keep a copy, export it as a bundle first.
-        </p>
+        </>
       )}
-      {remove.isError && (
-        <p role="alert" className="mt-2 text-bad">
-          {messageOf(remove.error)}
-        </p>
-      )}
-    </Dialog>
+    </Confirm>
   );
 }

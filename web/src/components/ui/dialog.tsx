@@ -37,7 +37,9 @@ function OpenDialog({ onClose, title, description, children, footer, wide, focus
   const [opener] = useState(findOpener);
   const focusNext = (event: Event) => {
     event.preventDefault();
-    (focusAfter?.() ?? opener)?.focus();
+    // A row that was deleted in another dialog took its button along.
+    const last = opener?.isConnected ? opener : document.querySelector<HTMLElement>("[role=dialog]");
+    (focusAfter?.() ?? last)?.focus();
   };
   return (
     <Radix.Root open onOpenChange={(next) => !next && onClose()}>
