@@ -140,7 +140,7 @@ func openKeys(ctx context.Context, cfg config.Config, stderr io.Writer) (*keySto
 	}
 	own := &keyStore{
 		db: db, keys: service.NewKeys(repository.NewKeys(db), repository.NewAgents(db), service.KeyPolicy{Issuer: string(cfg.OIDCIssuer)}, time.Now, log),
-		audit: service.NewAudit(repository.NewAudit(db), 0, time.Now, log), log: log,
+		audit: service.NewAudit(repository.NewAudit(db), 0, time.Now, time.Now, log), log: log,
 	}
 	err = db.Migrate(ctx) // the first key may come before the first start
 	if err == nil {

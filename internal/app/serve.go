@@ -75,7 +75,12 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 	if err := keys.Load(ctx); err != nil {
 		return ignoreInterrupt(ctx, fmt.Errorf("the keys cannot be read: %w", err))
 	}
-	audit := service.NewAudit(repository.NewAudit(db), cfg.AuditKeep(), time.Now, log)
+	latest, err := expiries.Latest(ctx)
+	if err != nil {
+		return ignoreInterrupt(ctx, err)
+	}
+	patient := service.PatientClock(time.Now, latest, log)
+	audit := service.NewAudit(repository.NewAudit(db), cfg.AuditKeep(), time.Now, patient, log)
 	work := service.NewAgentWork(repository.NewAgentRequests(db), files, db, cfg.AgentTimeout*3/4, log) // less than the timeout, for an error that says more
 	otherAgent := func(url string) service.Agent { return agentclient.New(url, cfg.AgentTimeout) }
 	fetchingAgent := func(id, name string) service.Agent {
@@ -100,7 +105,7 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 		summaries      = service.NewSummaries(events, expiries, reads, db.Durability)
 		backfill       = service.NewBackfill(repository.NewBackfills(db), transfers, leases, summaries, log)
 		seals          = service.NewSeals(segments, sessions, leases, time.Duration(cfg.SealAfter), time.Now, log)
-		retention      = service.NewRetention(expiries, catalog, leases, retainRules(cfg), files.FreeBytes, time.Now, log)
+		retention      = service.NewRetention(expiries, catalog, leases, retainRules(cfg), files.FreeBytes, patient, log)
 		disk           = service.NewDisk(files.FreeBytes, cfg.MinFreeBytes(), db.Dialect() == "sqlite")
 		bodies         = handlers.NewBodies(budget.Bodies, cfg.MaxBodyBytes())
 	)
@@ -197,7 +202,7 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 		webhook := service.NewWebhook(notices, leases, cfg.WebhookURL.Reveal(), cfg.WebhookSecret.Reveal(), link, BuildVersion(), time.Now, log)
 		running.Go(func() { webhook.Run(beside) })
 	}
-	running.Go(func() { service.Forget(beside, events, cfg.IdempotencyKeep, time.Now, log) })
+	running.Go(func() { service.Forget(beside, events, cfg.IdempotencyKeep, patient, log) })
 	defer running.Wait()
 	defer stopBeside()
 

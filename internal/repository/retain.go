@@ -23,6 +23,26 @@ type Retention struct {
 // NewRetention returns the retention of db.
 func NewRetention(db *database.DB) *Retention { return &Retention{db, newViews(db)} }
 
+// Latest returns the latest time at which a backend is known to have run; the zero time if none.
+func (r *Retention) Latest(ctx context.Context) (latest time.Time, err error) {
+	for _, source := range []struct {
+		model  any
+		column string
+	}{{&models.WriterMark{}, "updated_at"}, {&models.Agent{}, "last_seen_at"}, {&models.Session{}, "updated_at"}} {
+		var times []time.Time
+		err := r.db.Read(ctx).Model(source.model).Where(source.column+" IS NOT NULL").Order(source.column+" DESC").Limit(1).Pluck(source.column, &times).Error
+		if err != nil {
+			return latest, translate(r.db, err, "the latest time")
+		}
+		for _, at := range times {
+			if at.After(latest) {
+				latest = at
+			}
+		}
+	}
+	return latest, nil
+}
+
 // agedAt is the time by which a session's age counts: its end or its import, whichever is
 // later. A start that failed and may have run has no end.
 const agedAt = "CASE WHEN imported_at IS NOT NULL AND (monitoring_ended IS NULL OR imported_at > monitoring_ended) THEN imported_at ELSE COALESCE(monitoring_ended, updated_at) END"

@@ -29,12 +29,14 @@ type Audit struct {
 	entries AuditRepository
 	keep    time.Duration // 0 keeps entries for ever
 	clock   Clock
+	patient Clock // for the removal of old entries
 	log     *slog.Logger
 }
 
-// NewAudit returns an audit that removes entries older than keep, unless that is 0.
-func NewAudit(entries AuditRepository, keep time.Duration, clock Clock, log *slog.Logger) *Audit {
-	return &Audit{entries, keep, clock, log}
+// NewAudit returns an audit that removes entries older than keep by the clock patient, unless keep
+// is 0.
+func NewAudit(entries AuditRepository, keep time.Duration, clock, patient Clock, log *slog.Logger) *Audit {
+	return &Audit{entries, keep, clock, patient, log}
 }
 
 // Begin stores an entry with the present time before its action. Record completes it. If a
@@ -105,7 +107,7 @@ func (a *Audit) Run(ctx context.Context) {
 	ticker := time.NewTicker(auditSweep)
 	defer ticker.Stop()
 	for {
-		if removed, err := a.entries.DeleteBefore(ctx, a.clock.now().Add(-a.keep)); err != nil && ctx.Err() == nil {
+		if removed, err := a.entries.DeleteBefore(ctx, a.patient.now().Add(-a.keep)); err != nil && ctx.Err() == nil {
 			a.log.Warn("old entries of the audit could not be removed; it is tried again", "error", err)
 		} else if removed > 0 {
 			a.log.Info("old entries of the audit were removed (AUDIT_DAYS)", "entries", removed)

@@ -22,7 +22,7 @@ func TestAuditAtOnce(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, db *database.DB) {
 		const actors, each = 8, 20
 		var logged bytes.Buffer
-		audit := service.NewAudit(repository.NewAudit(db), 0, time.Now, slog.New(slog.NewTextHandler(&logged, nil)))
+		audit := service.NewAudit(repository.NewAudit(db), 0, time.Now, time.Now, slog.New(slog.NewTextHandler(&logged, nil)))
 		var all sync.WaitGroup
 		var last models.AuditEntry
 		for i := range actors {

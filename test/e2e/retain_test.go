@@ -75,6 +75,37 @@ func daysAgo(env map[string]string, column string, days int) string {
 	return fmt.Sprintf("%s = %[1]s - %d", column, int64(days)*86_400_000_000)
 }
 
+// TestRetainDaysAfterALongPause checks that a clock which may be wrong removes nothing at once: the
+// backend last ran 400 days ago. A user can still remove what is old.
+func TestRetainDaysAfterALongPause(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, env map[string]string) {
+		env["DATA_DIR"], env["SEAL_AFTER"], env["AGENT_SERVICE_URL"] = t.TempDir(), "never", newTestAgent(t).URL
+		b := startBackend(t, env)
+		old := b.endedSession("old.exe", "MZ", 5)
+		b.stop()
+		db := openDatabase(t, env)
+		const days = 400
+		execute(t, db, "UPDATE sessions SET "+daysAgo(env, "monitoring_ended", days)+", "+daysAgo(env, "updated_at", days))
+		execute(t, db, "UPDATE agents SET "+daysAgo(env, "last_seen_at", days))
+		execute(t, db, "UPDATE writer_marks SET "+daysAgo(env, "updated_at", days))
+		env["RETAIN_DAYS"] = "30"
+		b = startBackend(t, env)
+		// Retention removes what a user asked for, then what is old, and so on.
+		for i := range int64(2) {
+			fillSession(t, b, models.UnassignedID, 3)
+			b.send("DELETE", "/api/sessions/unassigned/events", "")
+			wait.For(t, "the removal", func() bool { return b.session(models.UnassignedID).Completeness.Expired == 3*(i+1) })
+		}
+		if s := b.session(old); !s.Completeness.Complete {
+			t.Errorf("the session: %+v", s)
+		}
+		if out, err := command(t, env, "expire").Output(); err != nil || !strings.Contains(string(out), "1 removed") {
+			t.Errorf("expire printed %s, %v", out, err)
+		}
+		wantError(t, b.send("GET", "/api/sessions/"+old, ""), http.StatusNotFound, "not_found", "expired on ")
+	})
+}
+
 // TestRetainDays checks everything that expires by age, and everything that does not: the
 // list of a dry run, sessions, their files and the record of them, the oldest events of
 // unassigned, sealed and not, and every read of what is left of it.
