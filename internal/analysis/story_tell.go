@@ -209,6 +209,9 @@ func leftOut(e *models.Event) Deed {
 	switch {
 	case Failed(e):
 		d.Kind, d.Result = "tried", reason(jsonscan.Find(e.Data, "status"), jsonscan.Find(e.Data, "error"))
+		if e.EventType == models.TypeFile && d.Other != "" {
+			d.Kind, d.Object, d.Other = "failed", d.Other, ""
+		}
 	case e.EventType == models.TypeFile && actionOf(d.Object) == actionRead && strings.HasPrefix(d.Other, "pipe:"):
 		d.Kind = "piped"
 	case e.EventType == models.TypeFile && actionOf(d.Object) == actionOpen:

@@ -136,7 +136,7 @@ func TestRuleSentences(t *testing.T) {
 		{[]models.Event{opened(1, `{"status":3}`)}, "{program} read the password hashes: {path}", "cat read the password hashes: /etc/shadow"},
 		{[]models.Event{opened(1, `{"status":3}`)}, "", "cat opened /etc/shadow"},
 		{[]models.Event{opened(1, `{"status":-13,"error":"EACCES"}`)}, "{program} read {path}", "cat tried /etc/shadow: permission denied"},
-		{[]models.Event{opened(1, `{"status":-2,"error":"ENOENT"}`)}, "{program} read {path}", "cat tried OpenFile /etc/shadow: it does not exist"},
+		{[]models.Event{opened(1, `{"status":-2,"error":"ENOENT"}`)}, "{program} read {path}", "cat tried /etc/shadow: it does not exist"},
 		{[]models.Event{opened(1, `{"status":3}`), file(2, "ReadFile", `{"status":5,"bytesTransferred":5}`)}, "{program} read it: {path}", "cat read it: /etc/shadow"},
 		{[]models.Event{call}, "{program} took control of {path}{other}{operation}", "gdb took control of PtraceProcess"},
 	} {
