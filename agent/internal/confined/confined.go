@@ -32,17 +32,11 @@ type Process struct {
 // its standard error, or nil. Start calls ended, from another goroutine, when the process
 // has ended.
 func Start(command string, socketType int, environment []string, stderr *os.File, ended func()) (*Process, error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, socketType|unix.SOCK_CLOEXEC, 0)
+	conn, theirs, err := SocketPair(socketType)
 	if err != nil {
 		return nil, fmt.Errorf("start the helper %s: %w", command, err)
 	}
-	ours, theirs := os.NewFile(uintptr(fds[0]), "socket"), os.NewFile(uintptr(fds[1]), "socket")
-	defer ours.Close()
 	defer theirs.Close()
-	conn, err := net.FileConn(ours)
-	if err != nil {
-		return nil, fmt.Errorf("start the helper %s: %w", command, err)
-	}
 	cmd := exec.Command("/proc/self/exe", command) //nolint:noctx // Kill ends it
 	cmd.Dir, cmd.Env, cmd.ExtraFiles = "/", environment, []*os.File{theirs}
 	if stderr != nil {
@@ -56,7 +50,24 @@ func Start(command string, socketType int, environment []string, stderr *os.File
 		_ = cmd.Wait() // the exit code does not matter
 		ended()
 	}()
-	return &Process{conn.(*net.UnixConn), cmd.Process.Pid, cmd}, nil //nolint:forcetypeassert // the socket is a Unix socket
+	return &Process{conn, cmd.Process.Pid, cmd}, nil
+}
+
+// SocketPair returns two connected Unix sockets: one for this process, and one for a child. The
+// type is unix.SOCK_STREAM or unix.SOCK_SEQPACKET.
+func SocketPair(socketType int) (ours *net.UnixConn, theirs *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, socketType|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("create a pair of sockets: %w", err)
+	}
+	file := os.NewFile(uintptr(fds[0]), "socket")
+	defer file.Close()
+	theirs = os.NewFile(uintptr(fds[1]), "socket")
+	conn, err := net.FileConn(file)
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("create a pair of sockets: %w", err), theirs.Close())
+	}
+	return conn.(*net.UnixConn), theirs, nil //nolint:forcetypeassert // the socket is a Unix socket
 }
 
 // Kill kills the process and does not wait for its end: it may hang in the kernel.

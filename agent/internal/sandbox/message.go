@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ospulse/agent/internal/confined"
 )
 
 // The messages between the agent and the launchers in the sandbox.
@@ -125,23 +127,21 @@ func receive(c *net.UnixConn) (m message, pid int, err error) {
 	return m, int(sender.Pid), nil
 }
 
+// socketPair returns two connected sockets. Ours says which process has sent each message.
 func socketPair() (*net.UnixConn, *os.File, error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	ours, theirs, err := confined.SocketPair(unix.SOCK_SEQPACKET)
 	if err != nil {
-		return nil, nil, fmt.Errorf("create a pair of sockets: %w", err)
+		return nil, nil, err
 	}
-	ours, theirs := os.NewFile(uintptr(fds[0]), "socket"), os.NewFile(uintptr(fds[1]), "socket")
-	defer ours.Close()
-	if err := unix.SetsockoptInt(fds[0], unix.SOL_SOCKET, unix.SO_PASSCRED, 1); err != nil {
-		_ = theirs.Close()
-		return nil, nil, fmt.Errorf("create a pair of sockets: %w", err)
+	raw, err := ours.SyscallConn()
+	if err == nil {
+		controlErr := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PASSCRED, 1) })
+		err = errors.Join(err, controlErr)
 	}
-	c, err := net.FileConn(ours)
 	if err != nil {
-		_ = theirs.Close()
-		return nil, nil, fmt.Errorf("create a pair of sockets: %w", err)
+		return nil, nil, errors.Join(fmt.Errorf("create a pair of sockets: %w", err), ours.Close(), theirs.Close())
 	}
-	return c.(*net.UnixConn), theirs, nil
+	return ours, theirs, nil
 }
 
 // receiveOp returns the agent's next message. It returns an error if its Op is not op.

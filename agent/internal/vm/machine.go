@@ -27,6 +27,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ospulse/agent/internal/confined"
 	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/sandbox"
 )
@@ -90,7 +91,7 @@ func Start(ctx context.Context, path string, o Options) (_ *Machine, err error) 
 	if err != nil {
 		return nil, err
 	}
-	ours, theirs, err := socketPair()
+	ours, theirs, err := confined.SocketPair(unix.SOCK_STREAM)
 	if err != nil {
 		return nil, err
 	}
@@ -436,18 +437,4 @@ func (m *Machine) Result() sandbox.Result { return m.result }
 func HasKVM() bool {
 	info, err := os.Stat("/dev/kvm")
 	return err == nil && info.Mode()&0o006 == 0o006
-}
-
-func socketPair() (*net.UnixConn, *os.File, error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, fmt.Errorf("create a pair of sockets: %w", err)
-	}
-	ours, theirs := os.NewFile(uintptr(fds[0]), "socket"), os.NewFile(uintptr(fds[1]), "socket")
-	defer ours.Close()
-	c, err := net.FileConn(ours)
-	if err != nil {
-		return nil, nil, errors.Join(err, theirs.Close())
-	}
-	return c.(*net.UnixConn), theirs, nil
 }

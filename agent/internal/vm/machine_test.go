@@ -22,7 +22,9 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
+	"ospulse/agent/internal/confined"
 	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/sandbox"
 	"ospulse/test/wait"
@@ -244,7 +246,7 @@ func (r *recorder) events() []string {
 // machineWith returns a machine without QEMU, and the guest's end of its port.
 func machineWith(t *testing.T) (*Machine, net.Conn, *recorder) {
 	t.Helper()
-	ours, file, err := socketPair()
+	ours, file, err := confined.SocketPair(unix.SOCK_STREAM)
 	if err != nil {
 		t.Fatal(err)
 	}
