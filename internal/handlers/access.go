@@ -66,6 +66,7 @@ func (a *access) middleware(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		ctx, cancel := context.WithCancelCause(models.WithActor(request.Context(), actor))
 		defer cancel(nil)
+		defer c.SetRequest(request) // its context ends only if the client goes
 		defer context.AfterFunc(valid, func() { cancel(errRevoked) })()
 		c.SetRequest(request.WithContext(ctx))
 		if operation.IsAudited {

@@ -74,6 +74,9 @@ func clientError(c *echo.Context, err error) *models.Error {
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return models.Wrap(err, models.CodeTooLarge, "the request's body is too large")
 	}
+	if errors.Is(err, context.Canceled) { // the client is still there
+		return models.Wrap(err, models.CodeUnavailable, "the request was cut off; try again")
+	}
 	request := c.Request()
 	switch echo.StatusCode(err) {
 	case http.StatusNotFound:

@@ -17,6 +17,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"ospulse/test/wait"
 )
 
 // session is one session under test, with its clients and their records.
@@ -483,14 +485,19 @@ func (s *session) message(b *backend, last int64, data, id string) int64 {
 
 // durability returns the durability of the session's events.
 func (s *session) durability() (string, error) {
-	status, answer, _ := s.do(context.Background(), http.MethodGet, s.backends[0].url()+"/api/sessions/"+s.id, "")
 	var details struct {
 		Completeness struct{ Durability string }
 	}
-	if err := json.Unmarshal(answer, &details); err != nil || status != http.StatusOK {
-		return "", fmt.Errorf("%d %s: %w", status, answer, err)
+	for deadline := time.Now().Add(wait.Patience); ; <-time.After(50 * time.Millisecond) {
+		status, answer, _ := s.do(context.Background(), http.MethodGet, s.backends[0].url()+"/api/sessions/"+s.id, "")
+		if status == http.StatusOK {
+			err := json.Unmarshal(answer, &details)
+			return details.Completeness.Durability, err
+		}
+		if time.Now().After(deadline) {
+			return "", fmt.Errorf("the session was answered %d %s", status, answer)
+		}
 	}
-	return details.Completeness.Durability, nil
 }
 
 func (s *session) mayLose() bool {
