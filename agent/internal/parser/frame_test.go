@@ -43,3 +43,46 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkFrame measures what a UDP packet of 300 bytes costs: to read and describe it, and the
+// same with the question and the answer about it, without the socket.
+func BenchmarkFrame(b *testing.B) {
+	head, err := hex.DecodeString("00000000000000000000000008004500014800010000401100007f0000017f000001dc96000901340000")
+	if err != nil {
+		b.Fatal(err)
+	}
+	frame := Frame{Data: append(head, make([]byte, 300)...), Network: 14, Length: 342, EtherType: 0x0800}
+	b.Run("decode", func(b *testing.B) {
+		var d decoder
+		for b.Loop() {
+			d.packet(&frame, 256)
+		}
+	})
+	b.Run("ask", func(b *testing.B) {
+		const frames = 100
+		w := NewWorker()
+		var data, question, answer []byte
+		packets := 0
+		for i := 0; b.Loop(); i++ {
+			q := NewFrames(256, data)
+			for range frames {
+				q.AddFrame(&frame)
+			}
+			data = q.Data
+			question = q.append(question[:0])
+			var asked Question
+			if err := asked.read(question[sizeBytes:]); err != nil {
+				b.Fatal(err)
+			}
+			w.Answer(&asked, func(a *Answer) {
+				answer = a.append(answer[:0])
+				var got Answer
+				if err := got.read(answer[sizeBytes:]); err != nil || got.Packet.Event.Payload != 300 {
+					b.Fatal(got, err)
+				}
+				packets++
+			})
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(packets), "ns/packet")
+	})
+}

@@ -43,6 +43,10 @@ const (
 	// overheadMB is what QEMU takes beside the memory of the guest, and guestMB what the
 	// guest's own system takes.
 	overheadMB, guestMB = 384, 384
+
+	// qemuThreads bounds the threads of QEMU: it reads and writes its disk with up to 64, and has
+	// some others.
+	qemuThreads = 256
 )
 
 // Options say how to run a file.
@@ -134,7 +138,7 @@ func (m *Machine) boot(ctx context.Context, port *os.File) error {
 	o := m.options.Options
 	outer := sandbox.Options{
 		Network: o.Network, Timeout: bootTime + o.Timeout + endTime, MemoryMB: o.MemoryMB + guestMB + overheadMB, DiskMB: 2 * o.DiskMB,
-		Processes: 64, CPUs: o.CPUs, DataDir: o.DataDir, Log: o.Log,
+		Processes: qemuThreads, CPUs: o.CPUs, DataDir: o.DataDir, Log: o.Log,
 		Program: &sandbox.Program{Argv: arguments(o, m.kvm), Stdin: port, Files: files, Devices: []string{"/dev/kvm"}},
 	}
 	if m.qemu, err = sandbox.Start(ctx, os.DevNull, outer); err != nil {
