@@ -49,7 +49,8 @@ export function phrasesOf(session: SessionDetail, counts: Counts): Phrase[] {
   const verb = session.state === "active" ? "Has run" : "Ran";
   const all: (Phrase | false)[] = [
     micros !== undefined && { text: `${verb} ${formatDuration(micros)}${end}` },
-    { text: plural(counts.processes, "process", "processes") },
+    // An agent that watches programs which run already may see none start.
+    counts.processes > 0 && { text: plural(counts.processes, "process started", "processes started") },
     told(counts.downloaded_and_run, (n) => `${plural(n, "program")} downloaded and run`, "bad"),
     told(counts.startup_changes, (n) => `${plural(n, "start-up file")} changed`, "bad"),
     told(counts.secrets_read, (n) => `${plural(n, "secret")} read`, "bad"),

@@ -115,8 +115,10 @@ test("the first line has only what applies", () => {
   } as unknown as SessionDetail;
   expect(phrasesOf(session, counts).map(({ text }) => text)).toEqual([
     "Ran 14.80 s, exit code 3",
-    "1 process",
+    "1 process started",
     "2 start-up files changed",
     "deleted itself",
   ]);
+  const none = phrasesOf(session, { ...counts, processes: 0 }).map(({ text }) => text);
+  expect(none.some((text) => text.includes("process"))).toBe(false);
 });
