@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -137,19 +138,36 @@ func (b *postgresBulk) lockTables(ctx context.Context, tables []Table) error {
 	return err
 }
 
+// leaveTime is how long a connection that was closed may stay in PostgreSQL's list: its process
+// must end first.
+const leaveTime = 10 * time.Second
+
 // checkUnused returns errInUse if a backend is connected to the database.
 func (b *postgresBulk) checkUnused(ctx context.Context) error {
-	var others []string
-	var address string
-	err := b.Run(ctx, Statement{
-		Text: "SELECT COALESCE(host(client_addr), 'this machine') FROM pg_stat_activity WHERE datname = current_database() AND application_name IN (?, ?) AND pid <> pg_backend_pid()",
-		Args: []any{defaultApplication, b.dialect.application}, Dest: []any{&address}, Row: func() { others = append(others, address) },
-	})
-	if err != nil || len(others) == 0 {
-		return err
+	for deadline := time.Now().Add(leaveTime); ; {
+		var others []string
+		var address string
+		err := b.Run(ctx, Statement{
+			Text: "SELECT COALESCE(host(client_addr), 'this machine') FROM pg_stat_activity WHERE datname = current_database() AND application_name IN (?, ?) AND pid <> pg_backend_pid()",
+			Args: []any{defaultApplication, b.dialect.application}, Dest: []any{&address}, Row: func() { others = append(others, address) },
+		})
+		if err != nil || len(others) == 0 {
+			return err
+		}
+		if time.Now().After(deadline) {
+			slices.Sort(others)
+			return fmt.Errorf("%w (from %s)", errInUse, strings.Join(slices.Compact(others), ", "))
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		// A transaction sees the list as of its first look.
+		if err := b.Run(ctx, Statement{Text: "SELECT pg_stat_clear_snapshot()"}); err != nil {
+			return err
+		}
 	}
-	slices.Sort(others)
-	return fmt.Errorf("%w (from %s)", errInUse, strings.Join(slices.Compact(others), ", "))
 }
 
 func (b *postgresBulk) clear(ctx context.Context, tables []Table) error {
