@@ -69,7 +69,7 @@ func runExpire(ctx context.Context, args []string, cfg config.Config, stdout io.
 		return fmt.Errorf("the data folder %s (DATA_DIR) cannot be used: %w", cfg.DataDir, err)
 	}
 	catalog := service.NewCatalog(repository.NewSessions(db), repository.NewAgents(db), files, unheard{}, time.Now, log)
-	retention := service.NewRetention(repository.NewRetention(db), catalog, repository.NewLeases(db), retainRules(cfg), files.FreeBytes, time.Now, log)
+	retention := service.NewRetention(repository.NewRetention(db), catalog, repository.NewLeases(db), retainRules(cfg), files.FreeBytes, time.Now, time.Now, log)
 
 	table := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "SINCE\tRULE\tMB\tEVENTS\tSESSION\tNAME") //nolint:errcheck // Flush returns it

@@ -105,7 +105,7 @@ func serve(ctx context.Context, cfg config.Config, budget memory.Budget, log, re
 		summaries      = service.NewSummaries(events, expiries, reads, db.Durability)
 		backfill       = service.NewBackfill(repository.NewBackfills(db), transfers, leases, summaries, log)
 		seals          = service.NewSeals(segments, sessions, leases, time.Duration(cfg.SealAfter), time.Now, log)
-		retention      = service.NewRetention(expiries, catalog, leases, retainRules(cfg), files.FreeBytes, patient, log)
+		retention      = service.NewRetention(expiries, catalog, leases, retainRules(cfg), files.FreeBytes, time.Now, patient, log)
 		disk           = service.NewDisk(files.FreeBytes, cfg.MinFreeBytes(), db.Dialect() == "sqlite")
 		bodies         = handlers.NewBodies(budget.Bodies, cfg.MaxBodyBytes())
 	)

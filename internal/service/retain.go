@@ -50,6 +50,7 @@ type Retention struct {
 	rules     RetainRules
 	freeBytes func() (int64, error)
 	clock     Clock
+	patient   Clock // tells how old something is
 	log       *slog.Logger
 	holder    string        // of the lease
 	wake      chan struct{} // holds a value if a user asked to remove events
@@ -61,9 +62,9 @@ type Retention struct {
 }
 
 // NewRetention returns the service over its repository. freeBytes returns the free space
-// of the disk.
-func NewRetention(stored RetainRepository, catalog *Catalog, leases LeaseRepository, rules RetainRules, freeBytes func() (int64, error), clock Clock, log *slog.Logger) *Retention {
-	return &Retention{stored: stored, catalog: catalog, leases: leases, rules: rules, freeBytes: freeBytes, clock: clock, log: log, holder: rand.Text(), wake: make(chan struct{}, 1)}
+// of the disk, and patient tells how old something is.
+func NewRetention(stored RetainRepository, catalog *Catalog, leases LeaseRepository, rules RetainRules, freeBytes func() (int64, error), clock, patient Clock, log *slog.Logger) *Retention {
+	return &Retention{stored: stored, catalog: catalog, leases: leases, rules: rules, freeBytes: freeBytes, clock: clock, patient: patient, log: log, holder: rand.Text(), wake: make(chan struct{}, 1)}
 }
 
 // Wake makes Run look for work at once.
@@ -136,7 +137,7 @@ func (r *Retention) logged(e Removal) {
 func (r *Retention) Expire(ctx context.Context, dryRun bool, each func(Removal)) error {
 	p := pass{Retention: r, each: each, dryRun: dryRun, listed: map[string]bool{}}
 	if r.rules.Age > 0 {
-		before := r.clock.now().Add(-r.rules.Age)
+		before := r.patient.now().Add(-r.rules.Age)
 		err := p.oldest(ctx, Removal{Rule: models.RuleDays, Setting: r.rules.Days}, func(e *models.Expirable) bool { return e.At.Before(before) })
 		if err != nil {
 			return err

@@ -99,6 +99,11 @@ func TestRetainDaysAfterALongPause(t *testing.T) {
 		if s := b.session(old); !s.Completeness.Complete {
 			t.Errorf("the session: %+v", s)
 		}
+		// The record has the clock's time all the same.
+		records := b.expirations("?session=" + models.UnassignedID).Expirations
+		if at, err := time.Parse(time.RFC3339, records[0].ExpiredAt); err != nil || time.Since(at) > 24*time.Hour {
+			t.Errorf("the record: %+v, %v", records[0], err)
+		}
 		if out, err := command(t, env, "expire").Output(); err != nil || !strings.Contains(string(out), "1 removed") {
 			t.Errorf("expire printed %s, %v", out, err)
 		}

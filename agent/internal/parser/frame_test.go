@@ -63,7 +63,7 @@ func BenchmarkFrame(b *testing.B) {
 		w := NewWorker()
 		var data, question, answer []byte
 		packets := 0
-		for i := 0; b.Loop(); i++ {
+		for b.Loop() {
 			q := NewFrames(256, data)
 			for range frames {
 				q.AddFrame(&frame)
