@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
 
 	"ospulse/internal/database"
 	"ospulse/internal/models"
@@ -128,15 +129,24 @@ func atOnce(ctx context.Context, n int, fn func(ctx context.Context, i int) erro
 	return group.Wait()
 }
 
+// unlocked locks the selected rows, and leaves out those that another transaction has locked: two
+// that wait for rows of each other would deadlock. It has no effect on SQLite, where transactions
+// queue.
+var unlocked = clause.Locking{Strength: clause.LockingStrengthUpdate, Options: clause.LockingOptionsSkipLocked} //nolint:gochecknoglobals // a constant
+
 // Sweep removes the objects that no block has used for a time, and returns their number.
 // age must exceed the time of every read and backup, because they may have begun when a
 // block still used the object. Several programs may call Sweep at once.
 func (r *Blocks) Sweep(ctx context.Context, age time.Duration) (removed int, err error) {
 	for {
-		var names []string
+		var old, names []string
 		err = r.db.Write(ctx, func(tx *gorm.DB) error {
-			old := tx.Model(&models.UnusedObject{}).Select("name").Where("since < "+nowMicros(r.db)+" - ?", age.Microseconds()).Order("since").Limit(maxSwept)
-			if err := tx.Model(&models.UnusedObject{}).Where("name IN (?) AND NOT is_doomed", old).UpdateColumn("is_doomed", true).Error; err != nil {
+			err := tx.Model(&models.UnusedObject{}).Where("since < "+nowMicros(r.db)+" - ? AND NOT is_doomed", age.Microseconds()).
+				Order("since").Limit(maxSwept).Clauses(unlocked).Pluck("name", &old).Error
+			if err == nil && len(old) > 0 {
+				err = tx.Model(&models.UnusedObject{}).Where("name IN ?", old).UpdateColumn("is_doomed", true).Error
+			}
+			if err != nil {
 				return err
 			}
 			return tx.Model(&models.UnusedObject{}).Where("is_doomed").Order("since").Limit(maxSwept).Pluck("name", &names).Error
@@ -149,7 +159,12 @@ func (r *Blocks) Sweep(ctx context.Context, age time.Duration) (removed int, err
 			return removed, err
 		}
 		err = r.db.Write(ctx, func(tx *gorm.DB) error {
-			return tx.Where("name IN ?", names).Delete(&models.UnusedObject{}).Error
+			var gone []string
+			err := tx.Model(&models.UnusedObject{}).Where("name IN ?", names).Clauses(unlocked).Pluck("name", &gone).Error
+			if err != nil || len(gone) == 0 {
+				return err
+			}
+			return tx.Where("name IN ?", gone).Delete(&models.UnusedObject{}).Error
 		})
 		if err != nil {
 			return removed, translate(r.db, err, "the object")

@@ -208,6 +208,41 @@ func TestMovesAndSweepsAtOnce(t *testing.T) {
 	})
 }
 
+// TestSweepWaitsForNoMove checks that a sweep leaves out the objects that another transaction is
+// about to use. Each of the two would wait for rows of the other, and one would fail.
+func TestSweepWaitsForNoMove(t *testing.T) {
+	s3, options := s3test.Start(t), dbtest.Postgres(t) // SQLite has one writer at a time
+	options.Objects = s3.Objects(t)
+	db := dbtest.Open(t, options)
+	blocks := repository.NewBlocks(db)
+	if err := blocks.Check(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	err := db.Write(t.Context(), func(tx *gorm.DB) error {
+		return tx.Create(&[]models.UnusedObject{{Name: "old/a"}, {Name: "old/b"}}).Error
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = db.Write(t.Context(), func(tx *gorm.DB) error {
+		if err := tx.Where("name = 'old/a'").Delete(&models.UnusedObject{}).Error; err != nil {
+			return err
+		}
+		swept := make(chan error)
+		go func() {
+			removed, err := blocks.Sweep(t.Context(), 0)
+			if err == nil && removed != 1 {
+				err = fmt.Errorf("%d objects were removed", removed)
+			}
+			swept <- err
+		}()
+		return wait.Receive(t, "the end of the sweep", swept)
+	})
+	if _, unused := objectsOf(t, db); err != nil || len(unused) != 0 {
+		t.Errorf("unused are %q: %v", unused, err)
+	}
+}
+
 // TestObjectsThatCannotBeRead checks the errors of reads: a missing or changed object is
 // damage with its session and events; a bucket that is offline, or is another one, and a
 // program without a bucket are temporary, and note no damage.
