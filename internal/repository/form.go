@@ -18,6 +18,9 @@ type form struct {
 	sealed func(s *sealedSegment, e *models.Event, i int) error
 	// isHot says that sealed needs no more than the segment's columns.
 	isHot bool
+	// isTransfer says that the reader reads a whole session, and does not come back to a segment
+	// that it has passed.
+	isTransfer bool
 }
 
 // The forms of events.
@@ -66,7 +69,8 @@ var (
 // events lies in the given memory.
 func exported(memory *models.EventMemory) form {
 	return form{
-		columns: exportedColumns,
+		columns:    exportedColumns,
+		isTransfer: true,
 		row: func() ([]any, func() *models.Event) {
 			r := &storedRow{}
 			return r.dest()[:exportedCount], r.take

@@ -106,12 +106,21 @@ func (r *Segments) Seal(ctx context.Context, sessionID string, number, upTo int6
 				return err
 			}
 		}
-		if err := tx.Omit(clause.Associations).Clauses(clause.OnConflict{UpdateAll: true}).Create(&s.sealed).Error; err != nil {
+		if err := tx.Omit(clause.Associations).Clauses(replaced).Create(&s.sealed).Error; err != nil {
 			return err
 		}
 		return noteSealed(tx, sessionID, s.sealed.LastSeq())
 	})
 	return "", translate(r.db, err, "session "+sessionID)
+}
+
+// replaced makes a sealed segment replace that of rows. The columns are usually the same. Then
+// PostgreSQL keeps the stored ones, instead of writing them again and leaving the old ones as
+// garbage.
+var replaced = clause.OnConflict{ //nolint:gochecknoglobals // a constant
+	Columns: []clause.Column{{Name: "session_id"}, {Name: "number"}},
+	DoUpdates: append(clause.AssignmentColumns([]string{"event_count", "first_time", "last_time", "is_sealed", "min_id", "max_id", "damage", "skip"}),
+		clause.Assignment{Column: clause.Column{Name: "columns"}, Value: clause.Expr{SQL: "CASE WHEN segments.columns = excluded.columns THEN segments.columns ELSE excluded.columns END"}}),
 }
 
 // staysRows is the reason for which events are not sealed.

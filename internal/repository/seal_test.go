@@ -55,6 +55,39 @@ func index(t testing.TB, db *database.DB, sessionID string, number int64) {
 	}
 }
 
+// TestSealKeepsColumns checks that PostgreSQL does not write the columns of a segment again when
+// the segment is sealed. It has them in chunks of another table.
+func TestSealKeepsColumns(t *testing.T) {
+	db := dbtest.Open(t, dbtest.Postgres(t))
+	createSession(t, db, "s")
+	var events []models.Incoming
+	for range models.SegmentEvents {
+		in, err := wire.Event(fmt.Appendf(nil, `{"event_type":"file_operation","source":"s","data":{"filePath":"%s"}}`, rand.Text()), noon)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in.SessionID = "s"
+		events = append(events, in)
+	}
+	if _, err := appendBatch(t.Context(), repository.NewEvents(db), models.Batch{Events: events}); err != nil {
+		t.Fatal(err)
+	}
+	index(t, db, "s", 0)
+	values := func() (ids []int64) {
+		var table string
+		err := db.Read(t.Context()).Raw("SELECT reltoastrelid::regclass::text FROM pg_class WHERE oid = 'segments'::regclass").Scan(&table).Error
+		if err = errors.Join(err, db.Read(t.Context()).Raw("SELECT DISTINCT chunk_id FROM "+table).Scan(&ids).Error); err != nil {
+			t.Fatal(err)
+		}
+		return ids
+	}
+	before := values()
+	seal(t, db, "s", 0, models.SegmentEvents)
+	if after := values(); !slices.ContainsFunc(before, func(id int64) bool { return slices.Contains(after, id) }) {
+		t.Errorf("the columns were written again: the segment had the values %d, and now %d", before, after)
+	}
+}
+
 // formsOf are the names of sessions with the same events in different forms. With a
 // bucket, the blocks of one are in it.
 func formsOf(db *database.DB) []string {

@@ -293,6 +293,9 @@ func (v view) read(where *filter.Filter, page models.EventPage, f form, fn func(
 			more, err = pass(&e)
 			return more, err
 		})
+		if more && f.isTransfer {
+			s.hot, s.block = nil, nil // the next page begins behind this segment
+		}
 		return more, err
 	})
 }
