@@ -40,11 +40,12 @@ const (
 
 // Format and version of a manifest. A program reads all versions up to its own. Version 2
 // added how the session ended. Version 3 is for a session whose first events have expired,
-// version 4 for one with findings, version 5 for one with findings of events that failed.
-// Others are written in version 2. So older programs read what they know.
+// version 4 for one with findings, version 5 for one with findings of events that failed,
+// version 6 for one with findings in another root directory. Others are written in version 2. So older programs read what they know.
 const (
 	bundleFormat      = "ospulse-bundle"
-	bundleVersion     = 5
+	bundleVersion     = 6
+	versionOfRootPath = 6
 	versionOfFailed   = 5
 	versionOfFindings = 4
 	versionOfExpired  = 3

@@ -377,7 +377,7 @@ func TestHostileBundlesAreRefused(t *testing.T) {
 		"longer than it says":   {changed(func(p *part) { p.content += strings.Repeat(" ", 100_000) }), "larger than the"},
 		"shorter than it says":  {changed(func(p *part) { p.content = "" }), "the entry events.ndjson"},
 		"another format":        {sealed(func(m map[string]any) { m["format"] = "zip" }), "another kind of file"},
-		"later version":         {sealed(func(m map[string]any) { m["version"] = 6; m["new"] = true }), "made by a newer OS-Pulse"},
+		"later version":         {sealed(func(m map[string]any) { m["version"] = 7; m["new"] = true }), "made by a newer OS-Pulse"},
 		"version 0":             {sealed(func(m map[string]any) { m["version"] = 0 }), "version must be 1 or more"},
 		"version of no number":  {sealed(func(m map[string]any) { m["version"] = "1" }), "manifest.json"},
 		"unknown end":           {edit("session.json", `"reason": "signal"`, `"reason": "x"`), "end.reason must be"},

@@ -27,12 +27,14 @@ type bundledFinding struct {
 	PID         *int64      `json:"pid"`
 	ProcessName *string     `json:"process_name"`
 	Target      *string     `json:"target"`
+	RootPath    *string     `json:"root_path,omitempty"` // nil before version 6
 }
 
 func newBundledFinding(f *models.Finding) bundledFinding {
 	return bundledFinding{
 		RuleID: f.RuleID, Version: f.Version, Title: f.Title, Level: f.Level, Tags: orEmpty(f.Tags), Author: f.Author, License: f.License,
-		Events: f.Count, Failed: f.Failed, Seqs: f.Seqs, FirstAt: bundledTime(f.FirstAt), LastAt: bundledTime(f.LastAt), PID: f.PID, ProcessName: f.ProcessName, Target: f.Target,
+		Events: f.Count, Failed: f.Failed, Seqs: f.Seqs, FirstAt: bundledTime(f.FirstAt), LastAt: bundledTime(f.LastAt),
+		PID: f.PID, ProcessName: f.ProcessName, Target: f.Target, RootPath: f.RootPath,
 	}
 }
 
@@ -88,7 +90,7 @@ func (b *bundledFinding) finding(eventCount int64) (models.Finding, error) {
 	for _, tag := range b.Tags {
 		texts = append(texts, text{"tags", tag, maxNotesLen})
 	}
-	for name, value := range map[string]*string{"process_name": b.ProcessName, "target": b.Target} {
+	for name, value := range map[string]*string{"process_name": b.ProcessName, "target": b.Target, "root_path": b.RootPath} {
 		if value != nil {
 			texts = append(texts, text{name, *value, math.MaxInt}) // as long as that of its event
 		}
@@ -118,6 +120,7 @@ func (b *bundledFinding) finding(eventCount int64) (models.Finding, error) {
 	}
 	return models.Finding{
 		RuleID: b.RuleID, Version: b.Version, Title: b.Title, Level: b.Level, Tags: b.Tags, Author: b.Author, License: b.License,
-		Count: b.Events, Failed: b.Failed, Seqs: b.Seqs, FirstAt: time.Time(b.FirstAt), LastAt: time.Time(b.LastAt), PID: b.PID, ProcessName: b.ProcessName, Target: b.Target,
+		Count: b.Events, Failed: b.Failed, Seqs: b.Seqs, FirstAt: time.Time(b.FirstAt), LastAt: time.Time(b.LastAt),
+		PID: b.PID, ProcessName: b.ProcessName, Target: b.Target, RootPath: b.RootPath,
 	}, nil
 }

@@ -13,10 +13,10 @@ import (
 )
 
 func exampleFindings() []models.Finding {
-	pid, name, target := int64(7), "cmd.exe", `C:\a<b>`
+	pid, name, target, root := int64(7), "cmd.exe", `C:\a<b>`, "/srv/jail"
 	return []models.Finding{
 		{RuleID: "a", Version: "1", Title: "A", Level: "low", Tags: []string{}, Count: 1, Seqs: []int64{3}, FirstAt: noon, LastAt: noon},
-		{RuleID: "b", Version: "2", Title: "Ü <b>", Level: "critical", Tags: []string{"attack.t1059"}, Author: "x", License: "MIT", Count: 5000, Failed: 4999, Seqs: []int64{1, 3}, FirstAt: noon, LastAt: noon.Add(time.Hour), PID: &pid, ProcessName: &name, Target: &target},
+		{RuleID: "b", Version: "2", Title: "Ü <b>", Level: "critical", Tags: []string{"attack.t1059"}, Author: "x", License: "MIT", Count: 5000, Failed: 4999, Seqs: []int64{1, 3}, FirstAt: noon, LastAt: noon.Add(time.Hour), PID: &pid, ProcessName: &name, Target: &target, RootPath: &root},
 	}
 }
 
@@ -52,16 +52,20 @@ func TestFindingsComeBack(t *testing.T) {
 		t.Errorf("a bundle without findings has %+v", got)
 	}
 	// A bundle is of the oldest version that can say what it has.
-	for failed, version := range map[int64]string{0: `"version": 4`, 1: `"version": 5`} {
+	for _, tt := range []struct {
+		failed   int64
+		rootPath *string
+		version  string
+	}{{0, nil, `"version": 4`}, {1, nil, `"version": 5`}, {0, want[1].RootPath, `"version": 6`}} {
 		one := want[0]
-		one.Failed = failed
+		one.Failed, one.RootPath = tt.failed, tt.rootPath
 		list := parts(t, bundleWith(t, []models.Finding{one}))
 		text := map[string]string{}
 		for _, part := range list {
 			text[part.name] = part.content
 		}
-		if !strings.Contains(text["manifest.json"], version) || strings.Contains(text["findings.ndjson"], "failed_count") != (failed > 0) {
-			t.Errorf("with %d events that failed: %s %s", failed, text["manifest.json"], text["findings.ndjson"])
+		if !strings.Contains(text["manifest.json"], tt.version) || strings.Contains(text["findings.ndjson"], "failed_count") != (tt.failed > 0) || strings.Contains(text["findings.ndjson"], "root_path") != (tt.rootPath != nil) {
+			t.Errorf("want %s: %s %s", tt.version, text["manifest.json"], text["findings.ndjson"])
 		}
 	}
 	// The events of an active session that come while it is exported are not in its bundle.
@@ -104,6 +108,7 @@ func TestHostileFindingsAreRefused(t *testing.T) {
 		"times":            {func(f map[string]any) { f["last_at"] = "2020-01-01T00:00:00.123456Z" }, "last_at is before"},
 		"no time":          {func(f map[string]any) { f["first_at"] = "noon" }, "no time"},
 		"a NUL":            {func(f map[string]any) { f["target"] = "a\x00" }, ""},
+		"a NUL in a root":  {func(f map[string]any) { f["root_path"] = "/\x00" }, ""},
 		"tags":             {func(f map[string]any) { f["tags"] = make([]string, 1001) }, "tags has 1001"},
 	} {
 		t.Run(name, func(t *testing.T) {

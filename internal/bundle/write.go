@@ -40,6 +40,8 @@ func Write(w io.Writer, c Contents) (events int64, err error) {
 	found := upTo(c.Findings, c.Session.EventCount)
 	m.Findings = int64(len(found))
 	switch {
+	case slices.ContainsFunc(found, func(f models.Finding) bool { return f.RootPath != nil }):
+		m.Version = versionOfRootPath
 	case slices.ContainsFunc(found, func(f models.Finding) bool { return f.Failed > 0 }):
 		m.Version = versionOfFailed
 	case len(found) > 0:

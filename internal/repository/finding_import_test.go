@@ -24,7 +24,7 @@ func TestImportedFindings(t *testing.T) {
 		}
 		pid, text := int64(7), "ü <b>"
 		came := []models.Finding{
-			{RuleID: "a", Version: "1", Title: "A", Level: "high", Tags: []string{"x", "y"}, Author: "u", License: "MIT", Count: 2000, Failed: 1999, Seqs: []int64{1, 2}, FirstAt: noon, LastAt: noon.Add(time.Hour), PID: &pid, ProcessName: &text, Target: &text},
+			{RuleID: "a", Version: "1", Title: "A", Level: "high", Tags: []string{"x", "y"}, Author: "u", License: "MIT", Count: 2000, Failed: 1999, Seqs: []int64{1, 2}, FirstAt: noon, LastAt: noon.Add(time.Hour), PID: &pid, ProcessName: &text, Target: &text, RootPath: &text},
 			{RuleID: "b", Version: "1", Title: "B", Level: "low", Tags: []string{}, Count: 1, Seqs: []int64{2}, FirstAt: noon, LastAt: noon},
 		}
 		if err := transfers.AddFindings(t.Context(), "s", came, noon); err != nil {

@@ -75,7 +75,7 @@ func (r *Transfers) AddFindings(ctx context.Context, sessionID string, found []m
 			return err
 		}
 		rows[i] = []any{sessionID, f.RuleID, f.Version, f.Title, f.Level, string(tags), f.Author, f.License,
-			f.Count, string(seqs), f.FirstAt, f.LastAt, orNil(f.PID), orNil(f.ProcessName), orNil(f.Target), f.Failed}
+			f.Count, string(seqs), f.FirstAt, f.LastAt, orNil(f.PID), orNil(f.ProcessName), orNil(f.Target), f.Failed, orNil(f.RootPath)}
 	}
 	size := func(i int) int { return len(rows[i][9].(string)) }
 	return r.addRows(ctx, sessionID, now, len(rows), size, func(tx database.Bulk, from, to int) error {
@@ -86,7 +86,7 @@ func (r *Transfers) AddFindings(ctx context.Context, sessionID string, found []m
 // findingColumns are the columns that AddFindings fills.
 var findingColumns = []string{ //nolint:gochecknoglobals // a constant
 	"session_id", "rule_id", "version", "title", "level", "tags", "author", "license",
-	"event_count", "seqs", "first_at", "last_at", "pid", "process_name", "target", "failed_count",
+	"event_count", "seqs", "first_at", "last_at", "pid", "process_name", "target", "failed_count", "root_path",
 }
 
 // processColumns are the columns that AddProcesses fills. The database assigns the IDs.
