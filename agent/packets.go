@@ -13,14 +13,16 @@ import (
 	"ospulse/agent/internal/config"
 	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/monitor"
+	"ospulse/agent/internal/pending"
 )
 
 // errPacketsOff means that the settings switch packets off.
 var errPacketsOff = errors.New("they are switched off")
 
 // withPackets returns a sensor that also reports packets, and its eyes.sensed. If it cannot,
-// it returns inner and fault says why. sensed is eyes.sensed for inner.
-func withPackets(inner monitor.Sensor, sensed func() time.Time, cfg config.Config, log *slog.Logger) (_ monitor.Sensor, _ func() time.Time, fault error) {
+// it returns inner and fault says why. sensed is eyes.sensed for inner, and waiting the budget of
+// all data that waits in the agent.
+func withPackets(inner monitor.Sensor, sensed func() time.Time, waiting *pending.Budget, cfg config.Config, log *slog.Logger) (_ monitor.Sensor, _ func() time.Time, fault error) {
 	if !cfg.Packets {
 		return inner, sensed, errPacketsOff
 	}
@@ -28,7 +30,7 @@ func withPackets(inner monitor.Sensor, sensed func() time.Time, cfg config.Confi
 		return inner, sensed, err
 	}
 	s := &packetSensor{
-		Sensor: inner, options: capture.Options{ContentBytes: cfg.ContentBytes, SensedUntil: sensed, Log: log}, watches: map[*packetWatch]bool{},
+		Sensor: inner, options: capture.Options{ContentBytes: cfg.ContentBytes, SensedUntil: sensed, Pending: waiting, Log: log}, watches: map[*packetWatch]bool{},
 	}
 	return s, s.sensed, nil
 }

@@ -12,6 +12,7 @@ import (
 	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/inspect"
 	"ospulse/agent/internal/monitor"
+	"ospulse/agent/internal/pending"
 	"ospulse/agent/internal/procfs"
 	"ospulse/agent/internal/ptrace"
 	"ospulse/agent/internal/selection"
@@ -32,11 +33,12 @@ type eyes struct {
 }
 
 func newEyes(cfg config.Config, log *slog.Logger) eyes {
-	s, err := sensor.New(sensor.Options{ContentBytes: cfg.ContentBytes, RingBytes: cfg.RingMB << 20, TLS: cfg.TLS, Environment: cfg.Environment, Log: log})
+	waiting := pending.New(pending.Limit)
+	s, err := sensor.New(sensor.Options{ContentBytes: cfg.ContentBytes, RingBytes: cfg.RingMB << 20, TLS: cfg.TLS, Environment: cfg.Environment, Pending: waiting, Log: log})
 	if err != nil {
 		return procEyes(cfg, log, err)
 	}
-	both, sensed, packetFault := withPackets(bpfSensor{s}, s.Sensed, cfg, log)
+	both, sensed, packetFault := withPackets(bpfSensor{s}, s.Sensed, waiting, cfg, log)
 	return eyes{both, "ebpf", nil, packetFault, s.Backlog, sensed, func() {
 		if err := s.Close(); err != nil {
 			log.Warn("the sensor could not be closed", "error", err)
@@ -54,7 +56,7 @@ func procEyes(cfg config.Config, log *slog.Logger, fault error) eyes {
 		args, isCut, _ := helper.Arguments(context.Background(), pid, maxArguments) // omitted if unknown
 		return args, isCut
 	}
-	both, sensed, packetFault := withPackets(procSensor{procfs.NewSensor(cfg.PollInterval, arguments, log), cfg.ContentBytes, cfg.Environment}, time.Now, cfg, log)
+	both, sensed, packetFault := withPackets(procSensor{procfs.NewSensor(cfg.PollInterval, arguments, log), cfg.ContentBytes, cfg.Environment}, time.Now, pending.New(pending.Limit), cfg, log)
 	return eyes{both, "procfs", fault, packetFault, func() int64 { return 0 }, sensed, helper.Close}
 }
 

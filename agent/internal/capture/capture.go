@@ -19,6 +19,7 @@ import (
 
 	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/parser"
+	"ospulse/agent/internal/pending"
 	"ospulse/agent/internal/procfs"
 )
 
@@ -47,7 +48,10 @@ type Options struct {
 	// it. A packet is not given up before the sensor has read what belongs to it. nil: the
 	// sensor is never late.
 	SensedUntil func() time.Time
-	Log         *slog.Logger
+	// Pending is the budget of waiting data, which other parts of the agent may share; nil: one
+	// of the watch's own.
+	Pending *pending.Budget
+	Log     *slog.Logger
 }
 
 // Scope says which processes a watch is about.
@@ -146,6 +150,9 @@ func Open(options Options, scope Scope, sink func(*event.Event)) (*Watch, error)
 	if options.SensedUntil == nil {
 		options.SensedUntil = time.Now
 	}
+	if options.Pending == nil {
+		options.Pending = pending.New(pending.Limit)
+	}
 	if options.Log == nil {
 		options.Log = slog.Default()
 	}
@@ -153,7 +160,7 @@ func Open(options Options, scope Scope, sink func(*event.Event)) (*Watch, error)
 	w := &Watch{
 		options: options, scope: scope, sink: sink, log: options.Log,
 		look: make(chan struct{}, 1), closing: make(chan struct{}),
-		owners: newOwners(maxSockets), known: map[int]*owner{}, held: newHeld(), askable: make(chan struct{}, maxAsked),
+		owners: newOwners(maxSockets), known: map[int]*owner{}, held: newHeld(options.Pending), askable: make(chan struct{}, maxAsked),
 	}
 	w.parser = parser.New(w.log, &w.mu, func() {})
 	if err := w.open(); err != nil {

@@ -18,6 +18,7 @@ import (
 
 	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/parser"
+	"ospulse/agent/internal/pending"
 	"ospulse/agent/internal/procfs"
 	"ospulse/test/ownnet"
 	"ospulse/test/wait"
@@ -177,7 +178,8 @@ print(n, flush=True)
 `)
 	var s seen
 	arrived := make(chan struct{})
-	w, err := Open(Options{ContentBytes: 16, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}, Scope{PIDs: []int{a.cmd.Process.Pid}, Own: true}, func(e *event.Event) {
+	budget := pending.New(pending.Limit)
+	w, err := Open(Options{ContentBytes: 16, Pending: budget, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}, Scope{PIDs: []int{a.cmd.Process.Pid}, Own: true}, func(e *event.Event) {
 		if s.sink(e); len(s.packets) == 1 && e.Type == event.TypePacket {
 			close(arrived)
 		}
@@ -203,6 +205,9 @@ print(n, flush=True)
 	}
 	if lost := s.lost[event.ReasonParserFailed]; uint64(len(s.packets))+lost != sent || lost == 0 || len(s.lost) != 1 {
 		t.Errorf("%d packets of %d, lost %v", len(s.packets), sent, s.lost)
+	}
+	if budget.Bytes() != 0 {
+		t.Errorf("%d bytes wait after the end", budget.Bytes())
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/parser"
+	"ospulse/agent/internal/pending"
 )
 
 const (
@@ -60,6 +61,7 @@ type claim struct {
 type held struct {
 	queue            []waiting
 	bytes            int
+	pending          *pending.Budget     // counts bytes
 	flows            map[parser.Ends]int // packets in the queue by flow, both directions together
 	dirty            bool                // an owner became known since the last settle
 	claims           []claim
@@ -80,8 +82,8 @@ type eviction struct {
 	since    time.Time
 }
 
-func newHeld() held {
-	return held{flows: map[parser.Ends]int{}, evicted: map[parser.Ends]*eviction{}, foreign: map[parser.Ends]time.Time{}}
+func newHeld(pending *pending.Budget) held {
+	return held{pending: pending, flows: map[parser.Ends]int{}, evicted: map[parser.Ends]*eviction{}, foreign: map[parser.Ends]time.Time{}}
 }
 
 func (h *held) empty() bool { return len(h.queue) == 0 && len(h.claims) == 0 && len(h.evicted) == 0 }
@@ -96,9 +98,15 @@ func (w *Watch) isKnown(since time.Time, wait time.Duration) bool {
 // noteLook notes a finished look at /proc, and when it began.
 func (h *held) noteLook(began time.Time) { h.looked, h.lastLook = h.lastLook, began }
 
+// holds counts bytes in the queue; a negative number those that left it.
+func (h *held) holds(bytes int) {
+	h.bytes += bytes
+	h.pending.Add(bytes)
+}
+
 // leave updates the counts for a packet that leaves the queue.
 func (h *held) leave(item *waiting) {
-	h.bytes -= item.bytes
+	h.holds(-item.bytes)
 	flow := item.ends.Flow()
 	if h.flows[flow]--; h.flows[flow] == 0 {
 		delete(h.flows, flow)
@@ -181,12 +189,12 @@ func (w *Watch) hold(q *question, e *event.Packet, now time.Time) {
 	const overhead = 600 // of an event and its item in the queue
 	item := waiting{*q, e, now, overhead + len(e.Info) + len(e.Content.Bytes)}
 	h := &w.held
-	for len(h.queue) > 0 && h.bytes+item.bytes > heldBytes {
+	for len(h.queue) > 0 && (h.bytes+item.bytes > heldBytes || h.pending.IsExceeded()) {
 		w.giveUp(&h.queue[0], true)
 		h.queue = h.queue[1:]
 	}
 	h.queue = append(h.queue, item)
-	h.bytes += item.bytes
+	h.holds(item.bytes)
 	h.flows[item.ends.Flow()]++
 	w.askLook()
 }

@@ -16,6 +16,7 @@ import (
 
 	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/parser"
+	"ospulse/agent/internal/pending"
 )
 
 // rig is a watch without a packet socket. Its time advances only when the test says so.
@@ -36,7 +37,7 @@ func newRig() *rig {
 	r := &rig{space: &space{index: 1, host: true, names: map[int]string{loopback: "lo", 2: "eth0", 3: "br0"}, fragments: map[parser.Fragment]parser.Ends{}, places: map[parser.Ends]place{}}}
 	r.Watch = &Watch{
 		options: Options{ContentBytes: 8, SensedUntil: func() time.Time { return time.Now().Add(-r.late) }}, look: make(chan struct{}, 1), spaces: []*space{r.space},
-		owners: newOwners(8), known: map[int]*owner{}, held: newHeld(),
+		owners: newOwners(8), known: map[int]*owner{}, held: newHeld(pending.New(pending.Limit)),
 		sink: func(e *event.Event) {
 			switch data := e.Data.(type) {
 			case *event.Packet:
@@ -303,6 +304,25 @@ func TestOwners(t *testing.T) {
 			r.mu.Unlock()
 			if n := len(r.got); uint64(n)+r.lost != mine || r.lost == 0 || !r.held.empty() {
 				t.Errorf("%d arrived, %d lost", n, r.lost)
+			}
+		},
+		"packets do not wait while too much waits elsewhere": func(t *testing.T, r *rig) {
+			r.held.pending.Add(pending.Limit)
+			for range 3 {
+				r.sees(segment(t, here, there, nil, ack))
+			}
+			if n := len(r.held.queue); n != 1 {
+				t.Errorf("%d packets wait", n)
+			}
+			r.held.pending.Add(-pending.Limit)
+			r.used("a", "Connect", "tcp", here, there)
+			r.later(heldTime + heldInterval)
+			r.mu.Lock()
+			r.reportHeldLosses(time.Now())
+			r.mu.Unlock()
+			r.expects(t, "a out 1000 → 80")
+			if r.lost != 2 || r.held.pending.Bytes() != 0 {
+				t.Errorf("%d lost, %d bytes wait", r.lost, r.held.pending.Bytes())
 			}
 		},
 		"a connection that is refused at once is found when both sides are late": func(t *testing.T, r *rig) {

@@ -22,13 +22,15 @@ type batch struct {
 	space  *space
 	began  time.Time // the time of its first frame
 	frames []frame   // without their data
+	bytes  int       // of the question
 }
 
 // ask lets the parser read the frames of a block. It waits while the parser is behind or has
 // failed. question has the frames' data.
 func (w *Watch) ask(s *space, frames []frame, question *parser.Question) {
 	w.askable <- struct{}{}
-	b := &batch{s, frames[0].time, frames}
+	b := &batch{s, frames[0].time, frames, len(question.Data)}
+	w.options.Pending.Add(b.bytes)
 	w.mu.Lock()
 	s.asked = append(s.asked, b)
 	w.mu.Unlock()
@@ -63,5 +65,6 @@ func (w *Watch) answered(b *batch, a *parser.Answer, err error) {
 		w.unparsed.Add(b.frames[i].time, cmp.Or(err, parser.ErrFailed))
 	}
 	b.space.asked = b.space.asked[1:]
+	w.options.Pending.Add(-b.bytes)
 	<-w.askable
 }

@@ -26,6 +26,9 @@ const (
 	Frames                  // Data is frames; see NewFrames
 )
 
+// Frees reports whether the question lets the worker free memory.
+func (k Kind) Frees() bool { return k == Closed || k == Dropped }
+
 // Question is one message to the worker.
 type Question struct {
 	Kind          Kind

@@ -121,7 +121,7 @@ func (p *Parser) Ask(q *Question, answered func(*Answer, error)) error {
 	switch {
 	case p.closed || p.isPaused:
 		return ErrFailed
-	case p.bytes+size > maxWaiting && q.Kind != Closed && q.Kind != Dropped: // these free memory
+	case p.bytes+size > maxWaiting && !q.Kind.Frees():
 		return ErrFull
 	}
 	p.start()

@@ -14,6 +14,7 @@ import (
 	"ospulse/agent/internal/clock"
 	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/parser"
+	"ospulse/agent/internal/pending"
 	"ospulse/agent/internal/syscalls"
 )
 
@@ -56,6 +57,7 @@ type decoder struct {
 	environment  string            // a setting of event.KeepVariables
 	parts        map[uint32]*parts // by process
 	partsBytes   int               // of all parts
+	pending      *pending.Budget   // counts them
 	// exits are the latest process exits. If two threads end at the same moment, both
 	// may report the end of their process.
 	exits [256]exitOf
@@ -73,16 +75,16 @@ type parts struct {
 
 // maxPartsBytes bounds the parts of execs whose record is still to come. The kernel sends them
 // together, so that there are more only if records were lost.
-const maxPartsBytes = 32 << 20
+const maxPartsBytes = 16 << 20
 
 type exitOf struct {
 	pid   uint32
 	start uint64
 }
 
-func newDecoder(clock *clock.Clock, contentBytes int, nameOf func(pid uint32) string, cgroups *cgroups) *decoder {
+func newDecoder(clock *clock.Clock, contentBytes int, nameOf func(pid uint32) string, cgroups *cgroups, pending *pending.Budget) *decoder {
 	return &decoder{
-		clock: clock, contentBytes: contentBytes, nameOf: nameOf, cgroups: cgroups,
+		clock: clock, contentBytes: contentBytes, nameOf: nameOf, cgroups: cgroups, pending: pending,
 		lookup:    func([]int, view, string, string, bool) (string, bool, bool) { return "", false, false },
 		processes: map[uint32]*process{}, parts: map[uint32]*parts{}, http: newHTTPConnections(), dnsSockets: map[uint64]int64{},
 	}
@@ -221,18 +223,24 @@ func (d *decoder) part(r *record) {
 	if list := &p.lists[kind]; uint64(list.count) == r.args[0] {
 		list.count++
 		list.text = append(list.text, s.body...)
-		d.partsBytes += len(s.body)
+		d.keepParts(len(s.body))
 	}
-	if d.partsBytes > maxPartsBytes {
+	if d.partsBytes > maxPartsBytes || d.pending.IsExceeded() {
 		clear(d.parts)
-		d.partsBytes = 0
+		d.keepParts(-d.partsBytes)
 	}
+}
+
+// keepParts counts bytes of parts; a negative number those that are no longer kept.
+func (d *decoder) keepParts(bytes int) {
+	d.partsBytes += bytes
+	d.pending.Add(bytes)
 }
 
 // forget drops the parts of a process.
 func (d *decoder) forget(pid uint32) {
 	if p := d.parts[pid]; p != nil {
-		d.partsBytes -= len(p.lists[0].text) + len(p.lists[1].text)
+		d.keepParts(-len(p.lists[0].text) - len(p.lists[1].text))
 		delete(d.parts, pid)
 	}
 }

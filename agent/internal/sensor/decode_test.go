@@ -19,6 +19,7 @@ import (
 	"ospulse/agent/internal/clock"
 	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/parser"
+	"ospulse/agent/internal/pending"
 )
 
 var update = flag.Bool("update", false, "rewrite testdata/records; needs root")
@@ -30,7 +31,7 @@ var recordedBoot = time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC)
 // makes, and their sessions.
 func recordedDecoder(emit func(e *event.Event, sessions uint64)) *decoder {
 	look := func() (uint64, time.Time) { return 0, recordedBoot }
-	d := newDecoder(clock.New(look), 32, func(uint32) string { return "" }, &cgroups{byID: map[uint64]cgroup{}})
+	d := newDecoder(clock.New(look), 32, func(uint32) string { return "" }, &cgroups{byID: map[uint64]cgroup{}}, pending.New(pending.Limit))
 	worker := parser.NewWorker()
 	d.ask = func(q *parser.Question, sessions uint64, _ time.Time, answered func(*parser.Answer, error, func(*event.Event))) bool {
 		worker.Answer(q, func(a *parser.Answer) {

@@ -10,11 +10,7 @@ import (
 	"ospulse/agent/internal/parser"
 )
 
-// Limits of what waits for the parser: the data of questions, and the events behind them.
 const (
-	// maxHeld is the most bytes. Beyond it, the events do not wait any longer, and those
-	// that the parser's answers bring come after them.
-	maxHeld = 64 << 20
 	// pauseHeld is from how many bytes on the kernel side pauses the processes that it
 	// pauses while the ring is nearly full.
 	pauseHeld = 4 << 20
@@ -23,9 +19,12 @@ const (
 )
 
 // outbox holds the events behind the data that the parser still reads, so that the sinks get
-// all events in their order. The reader of events never waits. Sensor.mu guards it.
+// all events in their order. The reader of events never waits. While the budget of waiting data
+// is exceeded, events do not wait either: those that the parser's answers bring come after them.
+// Sensor.mu guards it.
 type outbox struct {
 	items  []*outgoing
+	events int  // of items
 	bytes  int  // of items
 	isFull bool // processes may be paused until it is nearly empty
 	limit  int  // of bytes, from which on it is full
@@ -43,10 +42,11 @@ type outgoing struct {
 
 // send passes an event of a record of recordBytes to the sinks, after those in the outbox.
 func (s *Sensor) send(e *event.Event, sessions uint64, recordBytes int) {
-	if len(s.outbox.items) == 0 {
+	if len(s.outbox.items) == 0 || !s.hasRoom() {
 		s.pass(e, sessions)
 		return
 	}
+	s.outbox.events++
 	s.put(&outgoing{event: e, sessions: sessions, bytes: itemBytes + min(recordBytes, itemBytes+s.options.ContentBytes)})
 }
 
@@ -59,25 +59,33 @@ func (s *Sensor) reached(position uint64) {
 // put adds an item.
 func (s *Sensor) put(o *outgoing) {
 	s.outbox.items = append(s.outbox.items, o)
-	s.outbox.bytes += o.bytes
+	s.holds(o.bytes)
 	if s.outbox.bytes > s.outbox.limit && !s.outbox.isFull {
 		s.outbox.isFull = true
 		s.pauseFrom(0)
 	}
-	if s.outbox.bytes > maxHeld {
-		s.passEvents()
-	}
 }
 
-// passEvents passes on all events, and leaves the questions and positions.
-func (s *Sensor) passEvents() {
-	s.outbox.items = slices.DeleteFunc(s.outbox.items, func(o *outgoing) bool {
-		if o.event != nil {
-			s.outbox.bytes -= o.bytes
-			s.pass(o.event, o.sessions)
-		}
-		return o.event != nil
-	})
+// holds counts bytes that the outbox holds; a negative number those that it holds no longer.
+func (s *Sensor) holds(bytes int) {
+	s.outbox.bytes += bytes
+	s.options.Pending.Add(bytes)
+}
+
+// hasRoom reports whether more data may wait. To make room, it passes on the events in the
+// outbox, and leaves the questions and positions.
+func (s *Sensor) hasRoom() bool {
+	if s.outbox.events > 0 && s.options.Pending.IsExceeded() {
+		s.outbox.items = slices.DeleteFunc(s.outbox.items, func(o *outgoing) bool {
+			if o.event != nil {
+				s.holds(-o.bytes)
+				s.pass(o.event, o.sessions)
+			}
+			return o.event != nil
+		})
+		s.outbox.events = 0
+	}
+	return !s.options.Pending.IsExceeded()
 }
 
 // passOn passes on the items before the first question that waits.
@@ -86,8 +94,9 @@ func (s *Sensor) passOn() {
 		o := s.outbox.items[0]
 		s.outbox.items[0] = nil
 		s.outbox.items = s.outbox.items[1:]
-		s.outbox.bytes -= o.bytes
+		s.holds(-o.bytes)
 		if o.event != nil {
+			s.outbox.events--
 			s.pass(o.event, o.sessions)
 		}
 		if o.position > 0 {
@@ -125,14 +134,17 @@ func (w *Watch) pass(e *event.Event) {
 // ask implements decoder.ask.
 func (s *Sensor) ask(q *parser.Question, sessions uint64, at time.Time, answered func(*parser.Answer, error, func(*event.Event))) bool {
 	o := &outgoing{waits: true, bytes: itemBytes + len(q.Data)}
-	err := s.parser.Ask(q, func(a *parser.Answer, err error) { // o is the first item
-		if err != nil {
-			s.unparsed(sessions, at, err)
-		}
-		answered(a, err, func(e *event.Event) { s.pass(e, sessions) })
-		o.waits = err == nil && !a.Last
-		s.passOn()
-	})
+	err := parser.ErrFull
+	if q.Kind.Frees() || s.hasRoom() {
+		err = s.parser.Ask(q, func(a *parser.Answer, err error) { // o is the first item
+			if err != nil {
+				s.unparsed(sessions, at, err)
+			}
+			answered(a, err, func(e *event.Event) { s.pass(e, sessions) })
+			o.waits = err == nil && !a.Last
+			s.passOn()
+		})
+	}
 	if err != nil {
 		s.unparsed(sessions, at, err)
 		answered(nil, err, func(e *event.Event) { s.send(e, sessions, len(q.Data)) })

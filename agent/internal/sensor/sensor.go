@@ -24,6 +24,7 @@ import (
 	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/inspect"
 	"ospulse/agent/internal/parser"
+	"ospulse/agent/internal/pending"
 	"ospulse/agent/internal/procfs"
 	"ospulse/agent/internal/selection"
 	"ospulse/agent/internal/syscalls"
@@ -55,6 +56,9 @@ type Options struct {
 	Environment string
 	// TLS turns on reading the plaintext of TLS in the programs' libraries.
 	TLS bool
+	// Pending is the budget of waiting data, which other parts of the agent may share; nil: one
+	// of the sensor's own.
+	Pending *pending.Budget
 	// Clock dates events; nil: clock.System.
 	Clock *clock.Clock
 	// Log gets errors of reading events; nil: slog.Default.
@@ -179,6 +183,9 @@ func New(options Options) (*Sensor, error) {
 		s.log = slog.Default()
 	}
 	s.helper = inspect.New(s.log)
+	if s.options.Pending == nil {
+		s.options.Pending = pending.New(pending.Limit)
+	}
 	s.outbox.limit = pauseHeld
 	s.parser = parser.New(s.log, &s.mu, s.parserEnded)
 	if err := spec.LoadAndAssign(&s.objects, nil); err != nil {
@@ -220,7 +227,7 @@ func (s *Sensor) start(cpus int) error {
 	if s.options.Clock == nil {
 		s.options.Clock = clock.System()
 	}
-	s.decoder = newDecoder(s.options.Clock, s.options.ContentBytes, nameOfProcess, newCgroups())
+	s.decoder = newDecoder(s.options.Clock, s.options.ContentBytes, nameOfProcess, newCgroups(), s.options.Pending)
 	s.decoder.environment, s.decoder.ask = s.options.Environment, s.ask
 	s.decoder.lookup = newFollower(followTime).follow
 	var err error
