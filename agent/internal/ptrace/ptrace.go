@@ -10,6 +10,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"os"
 	"runtime"
@@ -53,12 +54,21 @@ type thread struct {
 	compat  bool           // a 32-bit call
 	args    [6]uint64
 	paths   [2]place // resolved at entry: the call may change where they lead
+	closes  opened   // what a call closes
 }
 
 // place is a path argument: full is resolved, given is the program's text if that differs.
 type place struct {
 	full, given string
-	deleted     bool // the file has no name any more
+}
+
+// opened is what a descriptor refers to.
+type opened struct {
+	path    string // "" if it cannot be read
+	deleted bool   // the file has no name any more
+	inode   uint64 // 0: not known
+	device  uint32 // of the file system, as the kernel encodes it
+	mode    uint32
 }
 
 // process is the state that the threads of a process share.
@@ -463,7 +473,9 @@ func (w *Watch) syscall(tid int, t *thread) {
 		number := info.Values[0] &^ syscalls.X32Bit
 		*t = thread{process: t.process, call: native[number], args: [6]uint64(info.Values[1:7]), compat: number >= syscalls.FirstX32}
 		if info.Arch != nativeArch {
-			t.call, t.compat = compat[info.Values[0]], true
+			if t.call, t.compat = compat[info.Values[0]], true; info.Values[0] == socketcall {
+				t.unpack(tid)
+			}
 		}
 		if c := t.call; c != nil && (!t.process.quiet || c.Kind == syscalls.Exec) {
 			t.paths = [2]place{
@@ -471,7 +483,7 @@ func (w *Watch) syscall(tid int, t *thread) {
 				t.place(tid, c, syscalls.ArgDir2, syscalls.ArgPath2),
 			}
 			if c.Flags&syscalls.AtEnter != 0 { // the descriptor is gone afterwards
-				t.paths[0].full, t.paths[0].deleted = descriptor(tid, int32(t.arg(syscalls.ArgFd)))
+				t.closes = behind(tid, int32(t.arg(syscalls.ArgFd)))
 			}
 		}
 	case 2:
@@ -482,14 +494,32 @@ func (w *Watch) syscall(tid int, t *thread) {
 	}
 }
 
-// native and compat are the reported calls by number, the latter those of 32-bit programs.
-// ptrace has events of its own for forks.
-var native, compat = func() (native, compat map[uint64]*syscalls.Call) { //nolint:gochecknoglobals // constants
-	native, compat = map[uint64]*syscalls.Call{}, map[uint64]*syscalls.Call{}
+// unpack replaces socketcall by the call that it makes, whose arguments are in memory.
+func (t *thread) unpack(tid int) {
+	t.call = bySocketcall[t.args[0]]
+	packed := read(tid, t.args[1], 4*len(t.args))
+	t.args = [6]uint64{}
+	for i := range len(packed) / 4 {
+		t.args[i] = uint64(binary.NativeEndian.Uint32(packed[4*i:]))
+	}
+}
+
+// native and compat are the reported calls by number, the latter those of 32-bit programs. Of
+// these, socketcall is a number that stands for the calls in bySocketcall. ptrace has events of
+// its own for forks.
+var native, compat, bySocketcall, socketcall = func() (native, compat, bySocketcall map[uint64]*syscalls.Call, socketcall uint64) { //nolint:gochecknoglobals // constants
+	native, compat, bySocketcall = map[uint64]*syscalls.Call{}, map[uint64]*syscalls.Call{}, map[uint64]*syscalls.Call{}
 	for i := range syscalls.Calls {
 		c := &syscalls.Calls[i]
-		if c.Kind == syscalls.Fork || c.Flags&syscalls.Socketcall != 0 { // the call that socketcall makes is in memory
+		if c.Kind == syscalls.Fork {
 			continue
+		}
+		if c.Flags&syscalls.Socketcall != 0 {
+			socketcall = uint64(c.I386)
+			continue
+		}
+		if c.Socketcall > 0 {
+			bySocketcall[uint64(c.Socketcall)] = c
 		}
 		if c.Native >= 0 {
 			native[uint64(c.Native)] = c
@@ -501,7 +531,7 @@ var native, compat = func() (native, compat map[uint64]*syscalls.Call) { //nolin
 			compat[uint64(c.I386)] = c
 		}
 	}
-	return native, compat
+	return native, compat, bySocketcall, socketcall
 }()
 
 // nativeArch is the arch that PTRACE_GET_SYSCALL_INFO reports for calls with native numbers.
@@ -527,7 +557,7 @@ func (t *thread) isWanted(tid int) bool {
 	case syscalls.WhenDuplicate:
 		return t.args[1] == unix.F_DUPFD || t.args[1] == unix.F_DUPFD_CLOEXEC
 	case syscalls.WhenIoctl:
-		return false
+		return isReportedIoctl(tid, &t.args)
 	case syscalls.WhenProtect:
 		return t.args[2]&unix.PROT_EXEC != 0
 	case syscalls.WhenPrctl:
@@ -579,12 +609,13 @@ func (w *Watch) report(tid int, t *thread, c *syscalls.Call, result int64) {
 		value := make([]byte, 16)
 		copy(value, read(tid, t.args[4], len(value)))
 		t.args[4], t.args[5] = binary.NativeEndian.Uint64(value), uint64(binary.NativeEndian.Uint32(value[8:]))
-		r.Args = t.args
 	}
-	target, fd, deleted := t.paths[0].full, -1, t.paths[0].deleted
+	r.Args = t.args
+	file, fd := opened{path: t.paths[0].full}, -1
 	if t.has(syscalls.ArgFd) {
-		if fd = int(int32(t.arg(syscalls.ArgFd))); c.Flags&syscalls.AtEnter == 0 {
-			target, deleted = descriptor(tid, int32(fd))
+		fd = int(int32(t.arg(syscalls.ArgFd)))
+		if file = t.closes; c.Flags&syscalls.AtEnter == 0 {
+			file = behind(tid, int32(fd))
 		}
 	}
 	var content event.Content
@@ -600,14 +631,15 @@ func (w *Watch) report(tid int, t *thread, c *syscalls.Call, result int64) {
 		content.Fault = len(content.Bytes) == 0 && size > 0
 	}
 	isNetwork := c.Kind == syscalls.Network || c.Kind == syscalls.NetTransfer
-	if isNetwork || strings.HasPrefix(target, "socket:") && c.Operation != "DuplicateHandle" && c.Operation != "CopyFile" {
+	if isNetwork || strings.HasPrefix(file.path, "socket:") && c.Operation != "DuplicateHandle" && c.Operation != "CopyFile" {
 		w.send(event.TypeNetwork, now, t.network(tid, &event.Network{Actor: actor, Time: now, Result: r, Handle: fd, NewHandle: -1, Content: content}))
 		return
 	}
 	f := &event.File{
-		Actor: actor, Result: r, Time: now, Operation: c.Operation, Handle: fd, NewHandle: -1, Path: target, Given: t.paths[0].given, Deleted: deleted,
+		Actor: actor, Result: r, Time: now, Operation: c.Operation, Handle: fd, NewHandle: -1, Given: t.paths[0].given,
 		NewPath: t.paths[1].full, NewGiven: t.paths[1].given, Transfer: c.Kind == syscalls.Transfer, Content: content,
 	}
+	setFile(f, file)
 	if t.has(syscalls.ArgPath1) && c.Kind != syscalls.Attribute || c.Kind == syscalls.Attribute && !t.has(syscalls.ArgFd) {
 		f.FromMemory = c.Flags&syscalls.ReturnsFD == 0 || result < 0
 	}
@@ -624,13 +656,16 @@ func (w *Watch) report(tid int, t *thread, c *syscalls.Call, result int64) {
 	case c.Flags&syscalls.ReturnsFD != 0 && result >= 0:
 		f.Handle = int(result)
 		given := cmp.Or(f.Given, f.Path)
-		if f.Path, f.Deleted = descriptor(tid, int32(result)); f.Path != given {
+		if setFile(f, behind(tid, int32(result))); f.Path != given {
 			f.Given = given
 		}
 	case c.Operation == "DuplicateHandle":
 		if result >= 0 {
 			f.NewHandle = int(result)
 		}
+	case c.When == syscalls.WhenIoctl && setsFlags(&t.args):
+		f.Operation, f.Handle = "SetFlags", int(int32(t.args[0]))
+		setFile(f, behind(tid, int32(f.Handle)))
 	case c.Operation == "CopyFile":
 		f.NewHandle = int(int32(t.arg(syscalls.ArgFd2)))
 		f.NewPath, _ = descriptor(tid, int32(f.NewHandle))
@@ -718,8 +753,8 @@ func (t *thread) descriptors(tid int, result int64) (all []event.Descriptor) {
 			if level == unix.SOL_SOCKET && kind == unix.SCM_RIGHTS {
 				for fds := control[word+8 : size]; len(fds) >= 4; fds = fds[4:] {
 					fd := int32(binary.NativeEndian.Uint32(fds))
-					path, _ := descriptor(tid, fd)
-					all = append(all, event.Descriptor{FD: int(fd), Path: path})
+					file := behind(tid, fd)
+					all = append(all, event.Descriptor{FD: int(fd), Path: file.path, Inode: file.inode, Device: file.device})
 				}
 			}
 			control = control[min(uint64(len(control)), (size+uint64(word)-1)&^(uint64(word)-1)):]
@@ -737,6 +772,33 @@ func isReportedMap(tid int, args *[6]uint64) bool {
 		return args[2]&(unix.PROT_WRITE|unix.PROT_EXEC) == unix.PROT_WRITE|unix.PROT_EXEC
 	}
 	return args[2]&unix.PROT_EXEC != 0 || args[3]&unix.MAP_TYPE != unix.MAP_PRIVATE && isWritable(tid, fd)
+}
+
+// setFlagsCompat is FS_IOC_SETFLAGS in a 32-bit program.
+const setFlagsCompat = 0x40046602
+
+// setsFlags reports whether a request of ioctl sets the flags of a file.
+func setsFlags(args *[6]uint64) bool {
+	request := uint32(args[1])
+	return request == unix.FS_IOC_SETFLAGS || request == setFlagsCompat
+}
+
+// isReportedIoctl reports whether a request of ioctl copies a file or sets its flags. As the eBPF
+// sensor does, it sets the third argument to the source descriptor of a copy, or to -1, and the
+// fourth to the flags.
+func isReportedIoctl(tid int, args *[6]uint64) bool {
+	value := make([]byte, 8)
+	switch request := uint32(args[1]); {
+	case request == unix.FICLONERANGE: // the source is in memory
+		copy(value, read(tid, args[2], len(value)))
+		args[2] = binary.NativeEndian.Uint64(value)
+	case setsFlags(args):
+		copy(value, read(tid, args[2], 4))
+		args[2], args[3] = math.MaxUint64, uint64(binary.NativeEndian.Uint32(value))
+	case request != unix.FICLONE:
+		return false
+	}
+	return true
 }
 
 // isWritable reports whether a descriptor was opened to write.
@@ -766,11 +828,8 @@ func (w *Watch) aio(tid int, t *thread, count int64) {
 			return
 		}
 		n, fd := uint64(binary.NativeEndian.Uint16(block[16:])), int32(binary.NativeEndian.Uint32(block[20:]))
-		target, deleted := descriptor(tid, fd)
-		f := &event.File{
-			Actor: w.actor(tid, t), Time: time.Now(), Operation: "SubmitAio", Aio: event.AioOperation(n), Handle: int(fd), NewHandle: -1,
-			Path: target, Deleted: deleted,
-		}
+		f := &event.File{Actor: w.actor(tid, t), Time: time.Now(), Operation: "SubmitAio", Aio: event.AioOperation(n), Handle: int(fd), NewHandle: -1}
+		setFile(f, behind(tid, fd))
 		if f.Aio == "PWRITE" && w.contentBytes > 0 {
 			size := binary.NativeEndian.Uint64(block[32:])
 			f.Content.Known = true
@@ -895,6 +954,21 @@ func descriptor(tid int, fd int32) (name string, deleted bool) {
 	}
 	name, deleted = strings.CutSuffix(target, " (deleted)")
 	return procfs.Below(tid, name), deleted
+}
+
+// behind returns the file or socket behind a descriptor.
+func behind(tid int, fd int32) (o opened) {
+	o.path, o.deleted = descriptor(tid, fd)
+	var stat unix.Stat_t
+	if unix.Stat(fmt.Sprintf("/proc/%d/fd/%d", tid, fd), &stat) == nil {
+		o.inode, o.device, o.mode = stat.Ino, unix.Major(stat.Dev)<<20|unix.Minor(stat.Dev), stat.Mode
+	}
+	return o
+}
+
+// setFile sets what an event tells of an open file.
+func setFile(f *event.File, o opened) {
+	f.Path, f.Deleted, f.Inode, f.Device, f.Mode = o.path, o.deleted, o.inode, o.device, o.mode
 }
 
 // maxArgs is how many arguments of a failed exec are reported.
