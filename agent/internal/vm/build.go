@@ -16,6 +16,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // packages are what the image has beside the smallest Debian.
@@ -133,18 +135,23 @@ func (b builder) build(ctx context.Context) error {
 	if err := b.fill(ctx, work); err != nil {
 		return err
 	}
-	old := out + ".old"
-	if err := os.RemoveAll(old); err != nil {
-		return err
-	}
-	if err := os.Rename(out, old); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	if err := os.Rename(work, out); err != nil {
+	if err := swap(out, work); err != nil {
 		return err
 	}
 	b.say("the image is in %s", out)
-	return os.RemoveAll(old)
+	return nil
+}
+
+// swap puts the folder work in the place of out, and what was there in the place of work.
+func swap(out, work string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, work, unix.AT_FDCWD, out, unix.RENAME_EXCHANGE)
+	if errors.Is(err, unix.EINVAL) { // the file system cannot exchange two folders
+		err = errors.Join(os.RemoveAll(out), unix.ENOENT)
+	}
+	if errors.Is(err, unix.ENOENT) { // there is no out
+		return os.Rename(work, out)
+	}
+	return err
 }
 
 func (b builder) say(format string, args ...any) { _, _ = fmt.Fprintf(b.stderr, format+"\n", args...) }

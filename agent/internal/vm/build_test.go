@@ -21,18 +21,18 @@ func TestMirrorOf(t *testing.T) {
 		"no sources":                     {nil, ""},
 		"an empty list":                  {map[string]string{list: ""}, ""},
 		"only empty lines":               {map[string]string{list: "\n  \n\t\n"}, ""},
-		"the format of one line":         {map[string]string{list: "deb http://deb.debian.org/debian bookworm main\n"}, "http://deb.debian.org/debian"},
-		"a line without a newline":       {map[string]string{list: "deb http://deb.debian.org/debian bookworm main"}, "http://deb.debian.org/debian"},
-		"a line that starts with spaces": {map[string]string{list: "\t deb  http://deb.debian.org/debian bookworm main\n"}, "http://deb.debian.org/debian"},
+		"the format of one line":         {map[string]string{list: "deb http://deb.example/debian bookworm main\n"}, "http://deb.example/debian"},
+		"a line without a newline":       {map[string]string{list: "deb http://deb.example/debian bookworm main"}, "http://deb.example/debian"},
+		"a line that starts with spaces": {map[string]string{list: "\t deb  http://deb.example/debian bookworm main\n"}, "http://deb.example/debian"},
 		"options of one line":            {map[string]string{list: "deb [arch=amd64 signed-by=/k.gpg] https://mirror.example/debian/ bookworm main\n"}, "https://mirror.example/debian/"},
 		"the format of deb822": {map[string]string{
 			deb822: "Types: deb deb-src\nURIs: http://ftp.example/debian\nSuites: bookworm bookworm-updates\nComponents: main\n",
 		}, "http://ftp.example/debian"},
 		"two mirrors of deb822": {map[string]string{deb822: "Types: deb\nURIs: http://one.example/debian http://two.example/debian\nSuites: bookworm\n"}, "http://one.example/debian"},
 		"security before the mirror in deb822": {map[string]string{
-			deb822: "Types: deb\nURIs: http://deb.debian.org/debian-security\nSuites: bookworm-security\n\nTypes: deb\nURIs: http://deb.debian.org/debian\nSuites: bookworm\n",
-		}, "http://deb.debian.org/debian"},
-		"a list named debian": {map[string]string{"sources.list.d/debian.list": "deb http://deb.debian.org/debian bookworm main\n"}, "http://deb.debian.org/debian"},
+			deb822: "Types: deb\nURIs: http://deb.example/debian-security\nSuites: bookworm-security\n\nTypes: deb\nURIs: http://deb.example/debian\nSuites: bookworm\n",
+		}, "http://deb.example/debian"},
+		"a list named debian": {map[string]string{"sources.list.d/debian.list": "deb http://deb.example/debian bookworm main\n"}, "http://deb.example/debian"},
 		"sources.list comes first": {map[string]string{
 			list: "deb http://list.example/debian bookworm main\n", deb822: "URIs: http://deb822.example/debian\n",
 		}, "http://list.example/debian"},
@@ -47,15 +47,15 @@ func TestMirrorOf(t *testing.T) {
 		}, ""},
 		"a comment before the mirror": {map[string]string{list: "#deb http://no.example/debian bookworm main\ndeb http://yes.example/debian bookworm main\n"}, "http://yes.example/debian"},
 		"another vendor": {map[string]string{
-			list: "deb http://archive.ubuntu.com/ubuntu noble main\ndeb https://download.docker.com/linux/debian-ce bookworm stable\n",
+			list: "deb http://ubuntu.example/ubuntu noble main\ndeb https://docker.example/linux/debian-ce bookworm stable\n",
 		}, ""},
-		"another vendor of deb822": {map[string]string{"sources.list.d/ubuntu.sources": "Types: deb\nURIs: http://archive.ubuntu.com/ubuntu\nSuites: noble\n"}, ""},
+		"another vendor of deb822": {map[string]string{"sources.list.d/ubuntu.sources": "Types: deb\nURIs: http://ubuntu.example/ubuntu\nSuites: noble\n"}, ""},
 		"another vendor before the mirror": {map[string]string{
-			list: "deb http://archive.ubuntu.com/ubuntu noble main\ndeb http://yes.example/debian bookworm main\n",
+			list: "deb http://ubuntu.example/ubuntu noble main\ndeb http://yes.example/debian bookworm main\n",
 		}, "http://yes.example/debian"},
-		"only a security suite":           {map[string]string{list: "deb http://security.debian.org/debian-security bookworm-security main\n"}, ""},
-		"only a security suite of deb822": {map[string]string{deb822: "Types: deb\nURIs: http://security.debian.org/debian-security/\nSuites: bookworm-security\n"}, ""},
-		"only sources of packages":        {map[string]string{list: "deb-src http://deb.debian.org/debian bookworm main\n"}, ""},
+		"only a security suite":           {map[string]string{list: "deb http://security.example/debian-security bookworm-security main\n"}, ""},
+		"only a security suite of deb822": {map[string]string{deb822: "Types: deb\nURIs: http://security.example/debian-security/\nSuites: bookworm-security\n"}, ""},
+		"only sources of packages":        {map[string]string{list: "deb-src http://deb.example/debian bookworm main\n"}, ""},
 		"only a disc":                     {map[string]string{list: "deb cdrom:[Debian 12]/debian bookworm main\n"}, ""},
 		"only another field of deb822":    {map[string]string{deb822: "X-Home: http://no.example/debian\n"}, ""},
 		"a word in the place of a mirror": {map[string]string{list: "deb\ndeb /debian\nURIs:\n"}, ""},
@@ -103,5 +103,26 @@ func TestImageCommandUsage(t *testing.T) {
 				t.Errorf("it left %v (%v)", found, err)
 			}
 		})
+	}
+}
+
+// TestSwap: an image takes the place of another one, or of none, without a moment without one.
+func TestSwap(t *testing.T) {
+	dir := t.TempDir()
+	out, work := filepath.Join(dir, "image"), filepath.Join(dir, "image.building")
+	for _, name := range []string{"first", "second"} {
+		put(t, filepath.Join(work, name), name)
+		if err := swap(out, work); err != nil {
+			t.Fatal(err)
+		}
+		if found, err := filepath.Glob(out + "/*"); err != nil || len(found) != 1 || filepath.Base(found[0]) != name {
+			t.Errorf("the image has %v (%v), not %s", found, err, name)
+		}
+	}
+	if found, err := filepath.Glob(work + "/*"); err != nil || len(found) != 1 || filepath.Base(found[0]) != "first" {
+		t.Errorf("the old image has become %v (%v)", found, err)
+	}
+	if err := swap(out, filepath.Join(dir, "missing")); err == nil {
+		t.Error("nothing took the place of an image")
 	}
 }
