@@ -352,6 +352,9 @@ func testWithTheBackend(t *testing.T, kind string) {
 				t.Fatalf("OS-Pulse reports itself: %s", e.Data)
 			}
 		}
+		if e.Type == "process_creation" && strings.Contains(string(e.Data), `"commandLine":"/bin/cat /etc/passwd"`) && !strings.Contains(string(e.Data), `"newUserId":0,"newUserName":"root"`) {
+			t.Errorf("the user has no name: %s", e.Data)
+		}
 	}
 }
 

@@ -24,11 +24,13 @@ import (
 	"ospulse/agent/internal/clock"
 	"ospulse/agent/internal/config"
 	"ospulse/agent/internal/delivery"
+	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/heartbeat"
 	"ospulse/agent/internal/inspect"
 	"ospulse/agent/internal/journal"
 	"ospulse/agent/internal/monitor"
 	"ospulse/agent/internal/pin"
+	"ospulse/agent/internal/users"
 	"ospulse/agent/internal/work"
 )
 
@@ -126,11 +128,19 @@ func serveOn(ctx context.Context, cfg config.Config, log *slog.Logger, listener 
 		log.Error("cannot read the record of a start", "error", fault)
 	}
 
+	names, err := users.Read(users.File)
+	if err != nil {
+		log.Warn("cannot read the names of users: events have their numbers only", "error", err)
+	}
+	deliver := func(sessionID string, e *event.Event) {
+		names.Name(e)
+		sender.Add(sessionID, e)
+	}
 	own := monitor.NewOwnProcesses(cfg.Backend, cfg.APIKey, log)
 	sessions := monitor.New(monitor.Options{
 		Sensor: eyes.sensor, SensorName: eyes.name, SensorLimits: eyes.limits(),
 		Spawner: spawner, SpawnFault: spawnFault, PauseSpawned: cfg.Pause != "none", PauseAll: cfg.Pause == "all", Selection: cfg.Selection, Files: uploads,
-		Exclude: own.Find, Viewers: viewers(cfg, monitor.BrowserFolders()), Deliver: sender.Add, Settle: sender.Settle, Journal: notes, Starts: starts,
+		Exclude: own.Find, Viewers: viewers(cfg, monitor.BrowserFolders()), Deliver: deliver, Settle: sender.Settle, Journal: notes, Starts: starts,
 		Version: buildVersion(), Log: log,
 	})
 	callers := callers.New(callers.Options{

@@ -99,6 +99,7 @@ type ecsOS struct {
 
 type ecsUser struct {
 	ID        string `json:"id"`
+	Name      string `json:"name,omitempty"`
 	Effective *ecsID `json:"effective,omitempty"`
 }
 

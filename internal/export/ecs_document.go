@@ -265,7 +265,7 @@ func (d *ecsDocument) setProcess(e *models.Event, data []byte) {
 	}
 	d.setChild(e, child, data)
 	if user := plain(first(data, "newUserId")); user != "" {
-		d.User = &ecsUser{ID: user}
+		d.User = &ecsUser{ID: user, Name: plain(first(data, "newUserName"))}
 	}
 	if effective := plain(first(data, "effectiveUserId")); effective != "" && d.User != nil {
 		d.User.Effective = &ecsID{effective}

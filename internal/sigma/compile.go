@@ -167,7 +167,7 @@ func (c *compiler) item(it *item) (filter.Node, *Error) {
 // value translates the test with one value: one of the places has it.
 func (c *compiler) value(it *item, fields []place, v *value) (filter.Node, *Error) {
 	if words := c.source.values[it.field]; words != nil && it.exists == nil {
-		return c.word(it, words, v)
+		return c.word(it, words, fields, v)
 	}
 	if words := c.source.known[it.field]; words != nil && it.exists == nil && !it.isField && v.kind != isNone && !slices.ContainsFunc(words, v.matches) {
 		return c.need("%s=%s", it.field, v.shown())
@@ -180,19 +180,9 @@ func (c *compiler) value(it *item, fields []place, v *value) (filter.Node, *Erro
 			v = &value{text: v.text.within(filter.Anywhere)}
 		}
 	}
-	var some filter.Or
-	for _, f := range fields {
-		node, err := c.test(it, f.field, v)
-		if err != nil {
-			return nil, err
-		}
-		if node == nil {
-			continue
-		}
-		if f.when != nil {
-			node = filter.And{f.when, node}
-		}
-		some = append(some, node)
+	some, err := c.tests(it, fields, v)
+	if err != nil {
+		return nil, err
 	}
 	if it.exists != nil && !*it.exists || v.kind == isNone { // no place has it
 		all := make(filter.And, len(some))
@@ -202,9 +192,34 @@ func (c *compiler) value(it *item, fields []place, v *value) (filter.Node, *Erro
 	return either(some), nil
 }
 
-// word translates a test of a field whose values stand for conditions.
-func (c *compiler) word(it *item, words map[string]filter.Node, v *value) (filter.Node, *Error) {
+// tests translates the tests of the places that a field has.
+func (c *compiler) tests(it *item, places []place, v *value) (some filter.Or, err *Error) {
+	for _, p := range places {
+		node, err := c.test(it, p.field, v)
+		if err != nil {
+			return nil, err
+		}
+		if node == nil {
+			continue
+		}
+		if p.when != nil {
+			node = filter.And{p.when, node}
+		}
+		some = append(some, node)
+	}
+	return some, nil
+}
+
+// word translates a test of a field whose values stand for conditions. In some places, events may
+// also have the field itself.
+func (c *compiler) word(it *item, words map[string]filter.Node, places []place, v *value) (filter.Node, *Error) {
 	var some filter.Or
+	if v.kind != isNone {
+		var err *Error
+		if some, err = c.tests(it, places, v); err != nil {
+			return nil, err
+		}
+	}
 	for word, node := range words {
 		if v.matches(word) {
 			some = append(some, node)

@@ -168,6 +168,7 @@ func TestFields(t *testing.T) {
 	lower := strings.NewReplacer("User-Agent", "user-agent", "Referer", "referer", "Cookie", "cookie").Replace(flow)
 	ended := event("process_exit", `"operation":"exit","exitCode":0`)
 	dropped := event("process_creation", `"imagePath":"/usr/bin/a","newProcessId":7,"newUserId":65534,"status":0`)
+	named := event("process_creation", `"imagePath":"/usr/bin/a","newProcessId":7,"newUserId":1000,"newUserName":"anna","status":0`)
 	traced := event("process_operation", `"operation":"PtraceProcess","targetProcessId":1,"syscall":"ptrace","status":0`)
 	const (
 		fileEvent, network, audit = `product: linux, category: file_event`, `product: linux, category: network_connection`, `product: linux, service: auditd`
@@ -179,6 +180,9 @@ func TestFields(t *testing.T) {
 		{linux, run, "CurrentDirectory|startswith", "/home/", "/root"},
 		{linux, run, "User", "root", "nobody"},
 		{linux, dropped, "User", "nobody", "root"},
+		{linux, named, "User", "anna", "an"},
+		{linux, named, "User|startswith", "an", "root"},
+		{`category: process_creation`, dropped, "User", "nobody", "root"},
 		{linux, dropped, "ParentUser", "root", "nobody"},
 		{linux, run, "ProcessId", "7", "6"},
 		{linux, run, "ParentProcessId", "6", "7"},
@@ -421,7 +425,11 @@ func TestNeeds(t *testing.T) {
 		{linux, "s: [{LogonId: 1}, {Image: x}]", true, "LogonId"},
 		{linux, "s: {Image: x} ; f: {LogonId: 1} ; condition: s and not f", true, "LogonId"},
 		{linux, "s: {Image: x} ; f: {LogonId: 1, Image: y} ; condition: s and not f", true, "LogonId"},
-		{linux, "s: {User: alice}", false, "User=alice"},
+		{linux, "s: {User: alice}", true, ""},
+		{linux, "s: {User: null}", false, "User="},
+		{`category: process_creation`, "s: {User: alice}", false, "User=alice"},
+		{`product: windows, category: process_creation`, "s: {'User|contains': AUTHORI}", false, "User=*authori*"},
+		{`product: linux, category: file_event`, "s: {User: alice}", false, "User=alice"},
 		{linux, "s: {Image|fieldref: LogonId}", false, "LogonId"},
 		{`product: linux, service: auditd`, "s: {type: SERVICE_STOP}", false, "type=SERVICE_STOP"},
 		{`product: linux, service: auditd`, "s: {type: [EXECVE, ADD_USER]}", true, "type=ADD_USER"},

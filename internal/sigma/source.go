@@ -61,7 +61,7 @@ func sourceOf(wanted LogSource) *source {
 // all. Paths of Windows have a backslash, which paths of Linux hardly ever have.
 var products = map[string]filter.Node{ //nolint:gochecknoglobals // a constant
 	"": nil, "ospulse": nil,
-	"linux":   must(`source = os-pulse-agent or target startswith "/"`),
+	"linux":   must(onLinux),
 	"windows": must(`not source = os-pulse-agent and not target startswith "/"`),
 }
 

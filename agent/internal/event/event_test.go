@@ -74,13 +74,13 @@ func TestAppendJSON(t *testing.T) {
 	}{
 		{
 			Event{TypeProcessCreation, at, &Creation{
-				Actor: contained, Result: Result{Syscall: "execve"}, Time: at, New: Process{PID: 9, StartTime: at, UserID: 1000}, ImagePath: "/bin/su",
+				Actor: contained, Result: Result{Syscall: "execve"}, Time: at, New: Process{PID: 9, StartTime: at, UserID: 1000}, NewUserName: "anna", ImagePath: "/bin/su",
 				Args: []string{"su"}, CurrentDirectory: "/", Cgroup: "/docker/c0ffee", SetUserID: true, EnvironmentCut: true,
 				Environment: []string{"A=1=\"\xe9", "LD_PRELOAD=/x.so", "A=2", "=odd", "odd", "}\n=", ""},
 			}},
 			`{"event_type":"process_creation",` + stamp + `,"source":"os-pulse-agent","data":{"operation":"execve","imagePath":"/bin/su",` +
 				`"commandLine":"su","arguments":["su"],"currentDirectory":"/","newProcessId":9,"newProcessStartTime":"2026-11-24T09:00:00.123456Z",` +
-				`"newUserId":1000,"effectiveUserId":0,"cgroup":"/docker/c0ffee","environment":{"A":"1=\"\udce9","LD_PRELOAD":"/x.so","}\n":""},` +
+				`"newUserId":1000,"newUserName":"anna","effectiveUserId":0,"cgroup":"/docker/c0ffee","environment":{"A":"1=\"\udce9","LD_PRELOAD":"/x.so","}\n":""},` +
 				`"environmentRest":["A=2","=odd","odd",""],"environmentTruncated":true,"syscall":"execve","status":0,"returnValue":0,` + stamp + `,` +
 				strings.Replace(metadata, `}`, `,"containerId":"c0ffee"}`, 1) + `}}`,
 		},

@@ -83,6 +83,7 @@ type Creation struct {
 	Result           Result
 	Time             time.Time
 	New              Process // the process that runs the image
+	NewUserName      string  // of New.UserID; "": not known
 	ImagePath        string  // the image, as the kernel found it
 	FilePath         string  // resolved path of the script that the program asked for; "" if it asked for the image
 	Given            string  // the path as the program passed it, if it differs
@@ -161,6 +162,7 @@ func (c *Creation) AppendJSON(out []byte) []byte {
 	o.number("newProcessId", int64(c.New.PID))
 	o.time("newProcessStartTime", c.New.StartTime)
 	o.number("newUserId", int64(c.New.UserID))
+	o.some("newUserName", c.NewUserName)
 	if c.SetUserID {
 		o.number("effectiveUserId", int64(c.EffectiveUserID))
 	}

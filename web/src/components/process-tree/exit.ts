@@ -2,7 +2,8 @@ import { useQuery } from "@tanstack/react-query";
 import { api, call, type Process } from "@/api/client";
 import { keys } from "@/api/queries";
 
-const fields = "data.exitCode,data.signal,data.signalName,data.metadata.userId,data.currentDirectory";
+const fields =
+  "data.exitCode,data.signal,data.signalName,data.metadata.userId,data.currentDirectory,data.newUserId,data.newUserName";
 
 /**
  * Returns the exit, the user and the working directory that the events of a process report, and
@@ -27,13 +28,26 @@ export function useExit(sessionId: string, { id, pid, started_at, last_seen }: P
       );
       return {
         exit: exitText(exit?.fields),
-        user: (exit ?? last)?.fields?.["data.metadata.userId"],
+        user: userText((exit ?? last)?.fields, creation?.fields),
         directory: creation?.fields?.["data.currentDirectory"],
         creation: creation?.seq,
       };
     },
   });
   return data;
+}
+
+/**
+ * "anna (1000)", or "1000" if the creation of the process has no name of this user, or "unknown".
+ */
+export function userText(
+  fields: Record<string, unknown> | undefined,
+  creation: Record<string, unknown> | undefined,
+): string {
+  const id = fields?.["data.metadata.userId"] ?? undefined;
+  if (id === undefined) return "unknown";
+  const name = creation?.["data.newUserId"] === id && creation?.["data.newUserName"];
+  return name ? `${String(name)} (${String(id)})` : String(id);
 }
 
 /** "Exit code 3", "Signal SIGKILL", or "unknown" if no event reports the exit. */

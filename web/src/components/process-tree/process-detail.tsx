@@ -86,8 +86,8 @@ export function ProcessDetail({ sessionId, node }: { sessionId: string; node: Pr
         <Row label="Exit">
           <SafeText text={exit?.exit ?? "…"} limit={80} />
         </Row>
-        <Row label="User ID">
-          <SafeText text={exit ? String(exit.user ?? "unknown") : "…"} limit={80} />
+        <Row label="User">
+          <SafeText text={exit?.user ?? "…"} limit={80} />
         </Row>
         <Row label="Events">
           <span className="flex flex-wrap gap-x-3">

@@ -1,1 +1,0 @@
-import{Ft as e,Ot as t}from"./index-ByU0P-Ag.js";function n({at:n,digits:r=3}){let{zone:i}=e();return t(n,i).slice(0,9+r)}export{n as t};

@@ -1,1 +1,0 @@
-import{n as e,t}from"./finding-Btq1axOB.js";import{W as n}from"./text-B82FV8m5.js";var r=n();function i({finding:n}){let i=e(n);return i===``?null:(0,r.jsxs)(r.Fragment,{children:[(0,r.jsx)(`span`,{title:t(n),className:`inline-block rounded border border-line-strong px-1 align-[1px] text-2xs leading-[14px] font-normal text-ink`,children:i}),` `]})}export{i as t};

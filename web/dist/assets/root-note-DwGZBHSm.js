@@ -1,1 +1,0 @@
-import{o as e}from"./state-gJ2M81SR.js";import{i as t,r as n}from"./finding-Btq1axOB.js";import{W as r}from"./text-B82FV8m5.js";var i=r();function a({rootPath:r}){return r===null?null:(0,i.jsxs)(i.Fragment,{children:[` `,(0,i.jsx)(`span`,{title:n,className:`font-sans text-muted`,children:(0,i.jsx)(e,{text:t(r),limit:120})})]})}export{a as t};
