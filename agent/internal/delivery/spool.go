@@ -307,10 +307,12 @@ func (s *spool) appendWithin(b *batch, payload []byte, limit int64, isAgain bool
 	r.first = s.first
 	out := append(r.appendHeader(make([]byte, 0, r.size())), payload...)
 	if _, err := s.active.WriteAt(out, seg.size); err != nil {
-		// Remove the incomplete record. If that fails, the next record goes to another
-		// file, and the next run truncates this one.
+		// Remove the incomplete record, and the segment if it has no other. If the record
+		// stays, the next one goes to another file, and the next run truncates this one.
 		if cutErr := s.active.Truncate(seg.size); cutErr != nil {
 			s.endSegment()
+		} else {
+			s.drop(s.newest)
 		}
 		return ref{}, full(err)
 	}

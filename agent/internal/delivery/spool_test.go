@@ -229,11 +229,36 @@ func TestForeignFiles(t *testing.T) {
 	wantFiles(t, dir, "0000000008.segment", "lock", "note.txt", "x.segment", "x.spool")
 }
 
-// A full disk acts like a full spool: Delivery counts the loss, and the stored records stay
-// undamaged.
-func TestFullDiskAsRoot(t *testing.T) {
+// A segment whose first record does not fit on the disk does not stay there.
+func TestFullDiskLeavesNoEmptySegmentAsRoot(t *testing.T) {
 	dir := t.TempDir()
-	if err := unix.Mount("none", dir, "tmpfs", 0, "size=128k"); err != nil {
+	smallDisk(t, dir, "32k")
+	s, _, _, err := openSpool(dir, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &batch{key: "k", session: "a", count: 1}
+	if _, err := s.append(b, make([]byte, 64<<10), false); !errors.Is(err, errFull) {
+		t.Errorf("the error is %v, want %v", err, errFull)
+	}
+	wantFiles(t, dir, "lock")
+	at, err := s.append(b, make([]byte, 10), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.done(at); err != nil {
+		t.Error(err)
+	}
+	if err := s.close(true); err != nil {
+		t.Error(err)
+	}
+	wantFiles(t, dir, "lock")
+}
+
+// smallDisk mounts a disk of the size on dir until the test ends.
+func smallDisk(t *testing.T, dir, size string) {
+	t.Helper()
+	if err := unix.Mount("none", dir, "tmpfs", 0, "size="+size); err != nil {
 		t.Skip("a small disk cannot be mounted: ", err)
 	}
 	t.Cleanup(func() {
@@ -241,6 +266,13 @@ func TestFullDiskAsRoot(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// A full disk acts like a full spool: Delivery counts the loss, and the stored records stay
+// undamaged.
+func TestFullDiskAsRoot(t *testing.T) {
+	dir := t.TempDir()
+	smallDisk(t, dir, "128k")
 	s := newSink(t)
 	s.fault = func(request) string { return "503" }
 	o := options(t, s.url)
