@@ -206,17 +206,9 @@ func (s *Sensor) add(w *Watch, pid int) error {
 // renew brings the kernel side's entries of processes up to date after a time in which it
 // did not see processes end.
 func (s *Sensor) renew() error {
-	var (
-		pid  uint32
-		p    proc
-		pids []uint32
-	)
-	entries := s.objects.Procs.Iterate()
-	for entries.Next(&pid, &p) {
-		pids = append(pids, pid)
-	}
-	if err := entries.Err(); err != nil {
-		return fmt.Errorf("list watched processes: %w", err)
+	pids, err := s.entries(func(*proc) bool { return true })
+	if err != nil {
+		return err
 	}
 	for _, pid := range pids {
 		if err := s.objects.Procs.Delete(pid); err != nil {
@@ -277,7 +269,7 @@ func (s *Sensor) hidden(slot int) (pids []uint32, err error) {
 	return s.entries(func(p *proc) bool { return p.Hidden&bit != 0 })
 }
 
-// entries returns the processes whose entry on the kernel side has a property.
+// entries returns the processes whose entry on the kernel side has a property, in their order.
 func (s *Sensor) entries(is func(*proc) bool) (pids []uint32, err error) {
 	var (
 		pid uint32
@@ -289,6 +281,9 @@ func (s *Sensor) entries(is func(*proc) bool) (pids []uint32, err error) {
 			pids = append(pids, pid)
 		}
 	}
+	// The kernel begins again if the last entry was deleted meanwhile.
+	slices.Sort(pids)
+	pids = slices.Compact(pids)
 	if err := entries.Err(); err != nil {
 		return pids, fmt.Errorf("list watched processes: %w", err)
 	}

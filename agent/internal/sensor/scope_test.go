@@ -3,7 +3,9 @@
 package sensor
 
 import (
+	"math/bits"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -275,5 +277,38 @@ func TestClockAsRoot(t *testing.T) {
 		if e.Time.Sub(last) < time.Hour {
 			t.Errorf("not an hour after %s: %s", last, e.AppendJSON(nil))
 		}
+	}
+}
+
+// TestEntriesOnceAsRoot checks that a process is listed once, also if another ends meanwhile.
+func TestEntriesOnceAsRoot(t *testing.T) {
+	const first, n = 5_000_000, 8 // no process has such a pid
+	s := newSensor(t, Options{})
+	for i := range n {
+		if err := s.change(first+uint32(i), func(p *proc) { p.Hidden = 1 << i }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seen := 0
+	pids, err := s.entries(func(p *proc) bool {
+		if seen++; seen == n/2 {
+			if err := s.objects.Procs.Delete(first + uint32(bits.TrailingZeros64(p.Hidden))); err != nil {
+				t.Error(err)
+			}
+		}
+		return p.Hidden != 0
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if seen <= n {
+		t.Fatal("the kernel did not list a process again")
+	}
+	want := make([]uint32, n)
+	for i := range want {
+		want[i] = first + uint32(i)
+	}
+	if !slices.Equal(pids, want) {
+		t.Errorf("the processes are %v, want %v", pids, want)
 	}
 }
