@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"ospulse/test/freeport"
 	"ospulse/test/wait"
 )
 
@@ -91,7 +92,7 @@ func (c *caller) send(method, url, body, key string) (status int, text string) {
 // startAgent runs the agent until the test ends and returns its URL.
 func startAgent(t *testing.T, env []string, args ...string) string {
 	t.Helper()
-	port := freePort(t)
+	port := freeport.For(t)
 	url := fmt.Sprintf("http://127.0.0.1:%d", port)
 	start(t, url+"/health", append([]string{"OSPULSE_TEST_AGENT=1", "AGENT_API_KEY="}, env...), "/proc/self/exe",
 		append([]string{"--port", fmt.Sprint(port), "--data", t.TempDir()}, args...)...)
@@ -205,7 +206,7 @@ func TestBackendOfAnotherUserAsRoot(t *testing.T) {
 	if err := os.Rename(buildBackend(t), program); err != nil {
 		t.Fatal(err)
 	}
-	port := freePort(t)
+	port := freeport.For(t)
 	backend := fmt.Sprintf("http://127.0.0.1:%d", port)
 	agent := startAgent(t, nil, "--backend", fmt.Sprintf("http://localhost:%d", port))
 	same, third := newCaller(t, backendUser), newCaller(t, otherUser)

@@ -33,6 +33,7 @@ import (
 	"ospulse/agent/internal/parser"
 	"ospulse/agent/internal/sandbox"
 	"ospulse/agent/internal/trace"
+	"ospulse/test/freeport"
 	"ospulse/test/ownnet"
 	"ospulse/test/wait"
 )
@@ -62,16 +63,6 @@ func buildBackend(t *testing.T) string {
 		t.Fatalf("build the backend: %v\n%s", err, out)
 	}
 	return binary
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // start runs a program until the test ends, and waits until url answers.
@@ -226,7 +217,7 @@ func startBehind(t *testing.T, kind, key string, relay func(backend string) stri
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { listener.Close() }) // serving closes it too
-	backendPort := freePort(t)
+	backendPort := freeport.For(t)
 	backend, agent := fmt.Sprintf("http://127.0.0.1:%d", backendPort), "http://"+listener.Addr().String()
 	backendProcess := start(t, backend+"/api/health", append([]string{
 		fmt.Sprint("PORT=", backendPort), "DATA_DIR=" + t.TempDir(), "AGENT_SERVICE_URL=" + agent, "DATABASE_URL=", "AGENT_API_KEY=" + key,
@@ -749,7 +740,7 @@ func rank(e sessionEvent) int {
 
 // TestTheProgram checks that the agent, as a process, becomes ready and ends on a signal.
 func TestTheProgram(t *testing.T) {
-	port := freePort(t)
+	port := freeport.For(t)
 	url := fmt.Sprintf("http://127.0.0.1:%d/health", port)
 	began := time.Now()
 	start(t, url, []string{"OSPULSE_TEST_AGENT=1"}, "/proc/self/exe", "--port", fmt.Sprint(port), "--data", t.TempDir(), "--backend", "http://127.0.0.1:9")

@@ -23,6 +23,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"ospulse/test/freeport"
 	"ospulse/test/powerloss"
 	"ospulse/test/wait"
 )
@@ -142,7 +143,7 @@ func newAgentRecorder(t *testing.T) *agentRecorder {
 // has recorded at least notes times in its journal.
 func (r *agentRecorder) run(inject string, notes int, signal os.Signal) {
 	r.t.Helper()
-	log, port := filepath.Join(r.t.TempDir(), "strace.log"), freePort(r.t)
+	log, port := filepath.Join(r.t.TempDir(), "strace.log"), freeport.For(r.t)
 	arguments := powerloss.StraceArguments(log)
 	if inject != "" {
 		arguments = append(arguments, "-e", "inject="+inject)
@@ -350,7 +351,7 @@ func (r *agentRecorder) cut(disk *powerloss.Disk, run int, claimed []time.Time, 
 		}
 	}
 	s := newSink(r.t)
-	agent := fmt.Sprintf("http://127.0.0.1:%d", freePort(r.t))
+	agent := fmt.Sprintf("http://127.0.0.1:%d", freeport.For(r.t))
 	port := agent[strings.LastIndex(agent, ":")+1:]
 	cmd := start(r.t, agent+"/health", []string{"OSPULSE_TEST_AGENT=1"}, "/proc/self/exe", "--port", port, "--data", data, "--backend", s.url)
 	wait.For(r.t, "all is delivered", func() bool {

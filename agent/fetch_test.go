@@ -20,6 +20,7 @@ import (
 
 	"ospulse/agent/internal/config"
 	"ospulse/agent/internal/enroll"
+	"ospulse/test/freeport"
 	"ospulse/test/wait"
 )
 
@@ -52,7 +53,7 @@ func proxyTo(t *testing.T, backend string, change func(*http.Request) bool, chan
 func TestFetchedStartsHappenOnce(t *testing.T) {
 	const starts = 5
 	binary, data := buildBackend(t), t.TempDir()
-	backend := fmt.Sprintf("http://127.0.0.1:%d", freePort(t))
+	backend := fmt.Sprintf("http://127.0.0.1:%d", freeport.For(t))
 	env := []string{"PORT=" + backend[strings.LastIndexByte(backend, ':')+1:], "DATA_DIR=" + data, "DATABASE_URL=", "AGENT_SERVICE_URL=http://127.0.0.1:1", "AGENT_TIMEOUT=2s"}
 	command := func(arguments ...string) string {
 		cmd := exec.CommandContext(t.Context(), binary, arguments...)

@@ -21,6 +21,7 @@ import (
 
 	"ospulse/agent/internal/config"
 	"ospulse/agent/internal/sandbox"
+	"ospulse/test/freeport"
 	"ospulse/test/wait"
 )
 
@@ -48,7 +49,7 @@ func kill(t *testing.T, cmd *exec.Cmd) {
 // cut and the start of the gap. On a machine so busy that the ring buffer overruns, the
 // session's losses must account for each missing event.
 func TestKilledAgentAsRoot(t *testing.T) {
-	backendPort, agentPort := freePort(t), freePort(t)
+	backendPort, agentPort := freeport.For(t), freeport.For(t)
 	backend, agent := fmt.Sprintf("http://127.0.0.1:%d", backendPort), fmt.Sprintf("http://127.0.0.1:%d", agentPort)
 	program, backendData, data := buildBackend(t), t.TempDir(), t.TempDir()
 	startBackend := func() *exec.Cmd {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"ospulse/test/freeport"
 	"ospulse/test/ownnet"
 	"ospulse/test/testbed"
 	"ospulse/test/wait"
@@ -31,7 +32,7 @@ func TestVirtualMachineAsRoot(t *testing.T) {
 	}
 	before := hashOf(t, filepath.Join(image, "root.img"))
 
-	backendPort, agentPort := freePort(t), freePort(t)
+	backendPort, agentPort := freeport.For(t), freeport.For(t)
 	backend, url := fmt.Sprintf("http://127.0.0.1:%d", backendPort), fmt.Sprintf("http://127.0.0.1:%d", agentPort)
 	start(t, backend+"/api/health", []string{"DATA_DIR=" + filepath.Join(dir, "backend"), fmt.Sprint("PORT=", backendPort), "AGENT_SERVICE_URL=" + url}, buildBackend(t))
 	start(t, url+"/health", nil, agent, "--backend", backend, "--port", fmt.Sprint(agentPort), "--data", filepath.Join(dir, "agent"),

@@ -21,6 +21,7 @@ import (
 	"ospulse/agent/internal/config"
 	"ospulse/agent/internal/event"
 	"ospulse/agent/internal/monitor"
+	"ospulse/test/freeport"
 	"ospulse/test/wait"
 )
 
@@ -410,7 +411,7 @@ sys.stdin.readline()
 // that no packet to or from an excluded server is reported, whichever process owns it.
 func TestPacketsOfAllAsRoot(t *testing.T) {
 	e := packetEyes(t, "ebpf")
-	port, free := echo(t), freePort(t) // the server is this process, which is excluded
+	port, free := echo(t), freeport.For(t) // the server is this process, which is excluded
 	visible := exec.Command("python3", "-c", "import socket, sys\n"+
 		"l = socket.create_server((\"127.0.0.1\", int(sys.argv[1])))\nprint(flush=True)\n"+
 		"c, _ = l.accept()\nc.sendall(b\"seen\")\nc.recv(1)", fmt.Sprint(free))
@@ -538,7 +539,7 @@ func TestPacketsFromBeforeAsRoot(t *testing.T) {
 // checks that they are in the session, with its process. Then it watches this process and
 // checks that its packets to the agent and the backend are not reported, and others are.
 func TestPacketsWithTheBackendAsRoot(t *testing.T) {
-	backendPort, agentPort := freePort(t), freePort(t)
+	backendPort, agentPort := freeport.For(t), freeport.For(t)
 	backend, agent := fmt.Sprintf("http://127.0.0.1:%d", backendPort), fmt.Sprintf("http://127.0.0.1:%d", agentPort)
 	start(t, backend+"/api/health", []string{
 		fmt.Sprint("PORT=", backendPort), "DATA_DIR=" + t.TempDir(), "AGENT_SERVICE_URL=" + agent, "DATABASE_URL=",

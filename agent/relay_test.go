@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"ospulse/test/freeport"
 	"ospulse/test/wait"
 )
 
@@ -33,7 +34,7 @@ while True:
 func TestBackendBehindARelay(t *testing.T) {
 	relayPID := 0
 	both := startBehind(t, "procfs", "a-key-of-16-bytes", func(backend string) string {
-		port := freePort(t)
+		port := freeport.For(t)
 		cmd := exec.Command("python3", "-c", relayProgram, fmt.Sprint(port), backend[strings.LastIndexByte(backend, ':')+1:])
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"io"
 	"mime/multipart"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -24,6 +23,7 @@ import (
 	"testing"
 
 	"ospulse/agent/internal/inspect/fusetest"
+	"ospulse/test/freeport"
 	"ospulse/test/ownnet"
 	"ospulse/test/wait"
 )
@@ -58,16 +58,6 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
 // world is a running backend with its agent.
 type world struct {
 	t              *testing.T
@@ -85,7 +75,7 @@ func newWorld(t *testing.T, group string, arguments ...string) *world {
 	if err := build(); err != nil {
 		t.Fatal(err)
 	}
-	backendPort, agentPort := freePort(t), freePort(t)
+	backendPort, agentPort := freeport.For(t), freeport.For(t)
 	w := &world{t: t, backend: fmt.Sprintf("http://127.0.0.1:%d", backendPort), agent: fmt.Sprintf("http://127.0.0.1:%d", agentPort)}
 	backendData := t.TempDir()
 	w.startBackend = func() *exec.Cmd {

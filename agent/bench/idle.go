@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"ospulse/test/freeport"
 	"ospulse/test/testbed"
 )
 
@@ -23,7 +24,7 @@ func startToReady(ctx context.Context, l *lab) (s sample, err error) {
 		return s, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	port, err := freePort(ctx)
+	port, err := freeport.Get(ctx)
 	if err != nil {
 		return s, err
 	}

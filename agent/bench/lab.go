@@ -7,11 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 
+	"ospulse/test/freeport"
 	"ospulse/test/testbed"
 )
 
@@ -83,7 +83,7 @@ func (l *lab) withStage(ctx context.Context, o stageOptions, fn func(*stage) (sa
 		return s, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	port, err := freePort(ctx)
+	port, err := freeport.Get(ctx)
 	if err != nil {
 		return s, err
 	}
@@ -129,11 +129,3 @@ func (l *lab) startBackend(ctx context.Context, dir string, agentPort int) (_ *t
 }
 
 // freePort finds a port for the agent. The backend starts first and needs the number.
-func freePort(ctx context.Context) (int, error) {
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp4", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port, nil
-}

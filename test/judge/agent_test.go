@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"ospulse/test/freeport"
 	"ospulse/test/wait"
 )
 
@@ -31,7 +32,7 @@ done
 
 // newAgent returns the default agent of a set-up. It runs only during killAgent.
 func newAgent(w *world) *backend {
-	port := freePort(w.t)
+	port := freeport.For(w.t)
 	return &backend{
 		index: -1, program: buildPrograms(w.t).agent, port: port, health: "/health", log: filepath.Join(w.dir, "log-agent"),
 		env: []string{"PATH=" + os.Getenv("PATH")},

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -20,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"ospulse/test/freeport"
 	"ospulse/test/wait"
 )
 
@@ -94,7 +94,7 @@ func TestClockIsSet(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	clock := openClock(t, filepath.Join(dir, "clock"))
-	b := &backend{program: buildPrograms(t).backend, port: freePort(t), health: "/healthz", log: filepath.Join(dir, "log")}
+	b := &backend{program: buildPrograms(t).backend, port: freeport.For(t), health: "/healthz", log: filepath.Join(dir, "log")}
 	b.env = []string{fmt.Sprint("PORT=", b.port), "DATA_DIR=" + dir, "MIN_FREE_MB=0", clockVariable + "=" + filepath.Join(dir, "clock")}
 	if err := b.start(); err != nil {
 		t.Fatal(err)
@@ -210,15 +210,4 @@ func (b *backend) logTail() string {
 		return err.Error()
 	}
 	return string(text[max(len(text)-2000, 0):])
-}
-
-// freePort returns an unused port.
-func freePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sys/unix"
 
+	"ospulse/test/freeport"
 	"ospulse/test/wait"
 )
 
@@ -162,7 +163,7 @@ func (w *world) addBackend(i int, env []string) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		w.t.Fatal(err)
 	}
-	b := &backend{index: i, program: buildPrograms(w.t).backend, port: freePort(w.t), health: "/healthz", log: filepath.Join(w.dir, fmt.Sprint("log", i))}
+	b := &backend{index: i, program: buildPrograms(w.t).backend, port: freeport.For(w.t), health: "/healthz", log: filepath.Join(w.dir, fmt.Sprint("log", i))}
 	b.env = append([]string{
 		fmt.Sprint("PORT=", b.port), "DATA_DIR=" + dir, "AGENT_SERVICE_URL=" + w.agent.url(), "MIN_FREE_MB=0", "DATABASE_POOL_SIZE=6",
 		"SEAL_AFTER=0s", // so that events are sealed all the time

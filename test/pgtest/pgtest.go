@@ -29,6 +29,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"ospulse/test/freeport"
 )
 
 const (
@@ -121,7 +123,7 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	for range portAttempts {
-		if s.port, err = freePort(ctx); err != nil {
+		if s.port, err = freeport.Get(ctx); err != nil {
 			break
 		}
 		if err = s.Restart(ctx); !errors.Is(err, errPortTaken) {
@@ -408,15 +410,4 @@ func (s *Server) command(ctx context.Context, name string, args ...string) (*exe
 	}
 	cmd.SysProcAttr = attr
 	return cmd, nil
-}
-
-// freePort returns an unused loopback port.
-func freePort(ctx context.Context) (int, error) {
-	var config net.ListenConfig
-	l, err := config.Listen(ctx, "tcp4", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	port := l.Addr().(*net.TCPAddr).Port
-	return port, l.Close()
 }
