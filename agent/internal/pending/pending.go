@@ -7,8 +7,9 @@ import "sync/atomic"
 // Limit is the budget of an agent, in bytes.
 const Limit = 64 << 20
 
-// Budget counts the bytes that wait. Its users share it: each adds what it keeps, and gives up
-// or refuses data while the budget is exceeded. Its methods may be called concurrently.
+// Budget counts the bytes that wait. Its users share it: each adds what it keeps. While the
+// budget is exceeded, they refuse or give up data, except blocks of packets that a parser reads:
+// those are at most 1 MB for each session. Its methods may be called concurrently.
 type Budget struct {
 	limit int64
 	bytes atomic.Int64
