@@ -5,6 +5,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 
 	physical "github.com/pbnjay/memory"
 
@@ -23,15 +24,41 @@ func planMemory(getenv func(string) string) memory.Budget {
 	return memory.Divide(memory.Detect(os.DirFS("/"), goMemLimit, int64(min(physical.TotalMemory(), math.MaxInt64))))
 }
 
-// tuneMemory lets the garbage collector run less often while memory is free, because most
-// of the heap is events that live briefly. GOGC and GOMEMLIMIT override it.
+// tuneMemory limits the heap, and lets the garbage collector run less often while little is
+// live. GOGC and GOMEMLIMIT override it.
 func tuneMemory(budget memory.Budget) {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(400)
+		tuneGarbage(0)
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(budget.Heap())
 	}
+}
+
+// Most of what the backend allocates is events that live briefly. So the heap may hold
+// garbageBytes of garbage, but not more than maxGrowth percent of what is live, and always as
+// much as Go's default, which is 100 percent.
+const (
+	garbageBytes  = 64 << 20
+	defaultGrowth = 100
+	maxGrowth     = 400
+)
+
+// growth returns the percentage of the live bytes that the heap may hold as garbage.
+func growth(live uint64) int {
+	return int(min(max(100*garbageBytes/max(live, 1), defaultGrowth), maxGrowth))
+}
+
+// tuneGarbage sets the growth of the heap, which is set to a percentage now, and does so again
+// after each collection.
+func tuneGarbage(set int) {
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(live)
+	if now := growth(live[0].Value.Uint64()); now != set { // to set it stops the program for a moment
+		debug.SetGCPercent(now)
+		set = now
+	}
+	runtime.AddCleanup(&[64]byte{}, tuneGarbage, set) // the next collection finds the bytes unused
 }
 
 // tuneProcessors adds a processor to GOMAXPROCS for SQLite. Under load one thread always

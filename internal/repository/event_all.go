@@ -62,6 +62,7 @@ func (s *sealedSegment) addByID(events []models.Event, after, upTo uint64, limit
 		}
 		events = append(events, e)
 	}
+	s.release()
 	slices.SortFunc(events, func(a, b models.Event) int { return cmp.Compare(a.ID, b.ID) })
 	return events[:min(limit, len(events))], nil
 }

@@ -175,6 +175,7 @@ func (s *sealing) flush() error {
 	if err != nil {
 		return err
 	}
+	defer block.Release()
 	for i := range s.events {
 		var e models.Event
 		if err := block.Event(&e, i); err != nil {

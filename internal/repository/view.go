@@ -132,6 +132,9 @@ func (u *unpackedSegments) put(s *sealedSegment) {
 	bytes := 0
 	for i, k := range slices.Backward(u.list) {
 		if bytes += k.bytes(); bytes > maxUnpackedBytes && i < len(u.list)-1 {
+			for j := range i + 1 {
+				u.list[j].release()
+			}
 			u.list = slices.Delete(u.list, 0, i+1)
 			break
 		}
@@ -294,7 +297,8 @@ func (v view) read(where *filter.Filter, page models.EventPage, f form, fn func(
 			return more, err
 		})
 		if more && f.isTransfer {
-			s.hot, s.block = nil, nil // the next page begins behind this segment
+			s.hot = nil // the next page begins behind this segment
+			s.release()
 		}
 		return more, err
 	})
@@ -478,6 +482,7 @@ func (s *sealedSegment) blockOf(i int) (*segment.Block, int, error) {
 	if err != nil {
 		return nil, 0, err
 	}
+	s.release()
 	s.first = int(packed[0].FirstSeq - s.FirstSeq())
 	if s.block, err = segment.DecodeBlock(data, hot, s.first); err == nil && int64(s.block.Len()) != packed[0].LastSeq-packed[0].FirstSeq+1 {
 		err = segment.ErrDamaged
@@ -487,6 +492,14 @@ func (s *sealedSegment) blockOf(i int) (*segment.Block, int, error) {
 		return nil, 0, s.damaged(err)
 	}
 	return s.block, i - s.first, nil
+}
+
+// release releases the block. It comes back when it is used.
+func (s *sealedSegment) release() {
+	if s.block != nil {
+		s.block.Release()
+		s.block = nil
+	}
 }
 
 // event sets e to event i, without IsSent.

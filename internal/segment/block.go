@@ -23,10 +23,11 @@ import (
 // shape form a column. So do the other fields of all events. A column is unpacked when it
 // is used.
 type Block struct {
-	hot   *Columns
-	first int // the block's first event in hot
-	n     int // events
-	bytes int // about, of memory
+	hot    *Columns
+	first  int // the block's first event in hot
+	n      int // events
+	bytes  int // about, of memory
+	memory *memory
 
 	numbers [numberCount]packedNumbers
 	fields  [fieldCount]packedColumn
@@ -124,7 +125,7 @@ var ErrDamaged = errors.New("the segment is damaged")
 
 // DecodeBlock unpacks a result of Packer.Add. hot has the events' hot fields; the block's first
 // event is the one at first. Damaged bytes return ErrDamaged, never a panic. The block keeps
-// packed.
+// packed until it is released.
 func DecodeBlock(packed []byte, hot *Columns, first int) (*Block, error) {
 	if len(packed) < blockHeader {
 		return nil, ErrDamaged
@@ -135,35 +136,29 @@ func DecodeBlock(packed []byte, hot *Columns, first int) (*Block, error) {
 	if binary.LittleEndian.Uint32(packed[1:]) != crc32.Checksum(packed[blockHeader:], castagnoli) {
 		return nil, ErrDamaged
 	}
-	r := reader{text: packed[blockHeader:]}
-	head, err := unpack(r.bytes())
+	r, m := reader{text: packed[blockHeader:]}, newMemory()
+	head, err := m.unpack(r.bytes())
 	if r.failed || err != nil {
 		return nil, ErrDamaged
 	}
-	return readBlock(head, r.text, hot, first)
+	return readBlock(head, r.text, hot, first, m)
 }
 
-// unpack unpacks a frame. The error is ErrDamaged.
-func unpack(frame []byte) ([]byte, error) {
-	decoder, err := blockUnpacker()
-	if err != nil {
-		return nil, err
-	}
-	plain, err := decoder.DecodeAll(frame, nil)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
-	}
-	return plain, nil
+// Release ends the use of the block, and of all that its methods returned but events. A later
+// block may use its memory. It need not be called.
+func (b *Block) Release() {
+	b.memory.release()
+	*b = Block{}
 }
 
 // readBlock reads the head and the frames of a block.
-func readBlock(head, frames []byte, hot *Columns, first int) (*Block, error) {
-	r, rest := reader{text: head}, reader{text: frames}
+func readBlock(head, frames []byte, hot *Columns, first int, m *memory) (*Block, error) {
+	r, rest := reader{text: head, memory: m}, reader{text: frames}
 	n := r.count()
 	if first < 0 || n > hot.Len()-first {
 		return nil, ErrDamaged
 	}
-	b := &Block{hot: hot, first: first, n: n, bytes: len(head) + len(frames) + 12*n}
+	b := &Block{hot: hot, first: first, n: n, bytes: len(head) + len(frames) + 12*n, memory: m}
 	for i := range b.numbers {
 		b.numbers[i].packed = r.bytes()
 	}
@@ -191,13 +186,14 @@ func readBlock(head, frames []byte, hot *Columns, first int) (*Block, error) {
 	if r.failed || rest.failed || len(r.text) > 0 || len(rest.text) > 0 {
 		return nil, ErrDamaged
 	}
-	b.row = make([]uint32, n)
-	counts := make([]uint32, len(b.shapes))
+	b.row = m.uint32s(n)
+	counts := m.uint32s(len(b.shapes))
+	clear(counts)
 	for i, place := range b.shapeOf {
 		b.row[i] = counts[place]
 		counts[place]++
 	}
-	all := make([]uint32, n)
+	all := m.uint32s(n)
 	for i := range b.shapes {
 		b.shapes[i].events, all = all[:0:counts[i]], all[counts[i]:]
 	}
@@ -225,12 +221,12 @@ func (b *Block) column(p *packedColumn, rows int) *column {
 		return p.unpacked
 	}
 	if p.isFrame {
-		plain, err := unpack(p.packed)
+		plain, err := b.memory.unpack(p.packed)
 		p.packed, p.isFrame = plain, false
 		b.bytes += len(plain)
 		b.damaged = b.damaged || err != nil
 	}
-	r := reader{text: p.packed}
+	r := reader{text: p.packed, memory: b.memory}
 	c := r.column(rows)
 	if r.failed || len(r.text) > 0 {
 		b.damaged = true
@@ -248,7 +244,7 @@ func (b *Block) field(field, i int) []byte { return b.column(&b.fields[field], b
 func (b *Block) number(number, i int) int64 {
 	p := &b.numbers[number]
 	if p.unpacked == nil {
-		r := reader{text: p.packed}
+		r := reader{text: p.packed, memory: b.memory}
 		p.unpacked = r.numbers(b.n)
 		b.damaged = b.damaged || r.failed || len(r.text) > 0
 	}
@@ -292,18 +288,25 @@ func (b *Block) AppendData(out []byte, i int) []byte {
 }
 
 func (b *Block) setPieces(s *shape) {
-	text := s.parts[0]
+	s.pieces = make([]piece, 0, len(s.columns))
+	size := len(s.parts[0])
 	for j := range s.columns {
-		c := b.column(&s.columns[j], len(s.events))
-		if value := c.at(0); c.order == allSame && value != nil {
-			text = append(text[:len(text):len(text)], value...)
-		} else {
-			s.pieces = append(s.pieces, piece{text, c})
-			text = nil
+		if c := b.column(&s.columns[j], len(s.events)); c.isSame() {
+			size += len(c.at(0))
 		}
-		text = append(text[:len(text):len(text)], s.parts[j+1]...)
+		size += len(s.parts[j+1])
 	}
-	s.end = append([]byte{}, text...)
+	texts, from := append(b.memory.text(size), s.parts[0]...), 0
+	for j := range s.columns {
+		if c := s.columns[j].unpacked; c.isSame() {
+			texts = append(texts, c.at(0)...)
+		} else {
+			s.pieces = append(s.pieces, piece{texts[from:len(texts):len(texts)], c})
+			from = len(texts)
+		}
+		texts = append(texts, s.parts[j+1]...)
+	}
+	s.end = texts[from:len(texts):len(texts)]
 }
 
 // hotValue returns a hot field of event i as JSON; nil if the event lacks it. The time is
@@ -332,7 +335,8 @@ func (b *Block) hotValue(kind refKind, i int) []byte {
 // every event allocates.
 const arenaBytes = 16 << 10
 
-// Event sets all fields of e but SessionID, Seq and IsSent to those of event i.
+// Event sets all fields of e but SessionID, Seq and IsSent to those of event i. The event stays
+// valid when the block is released.
 func (b *Block) Event(e *models.Event, i int) error {
 	if cap(b.arena)-len(b.arena) < b.dataLen+32 {
 		b.arena = make([]byte, 0, max(arenaBytes, b.dataLen+32))
@@ -351,8 +355,8 @@ func (b *Block) Event(e *models.Event, i int) error {
 	return b.Err()
 }
 
-// Exported is Event without Preview and UpdatedAt. It appends the event's Data to out,
-// where it stays.
+// Exported is Event without Preview and UpdatedAt. It appends the event's Data and DataRaw to
+// out, where they stay.
 func (b *Block) Exported(e *models.Event, i int, out []byte) ([]byte, error) {
 	out = b.exported(e, i, out)
 	return out, b.Err()
@@ -364,9 +368,11 @@ func (b *Block) exported(e *models.Event, i int, out []byte) []byte {
 	if source := b.field(fieldTimeSource, i); string(source) != b.timeSource {
 		b.timeSource = string(source)
 	}
-	*e = models.Event{
-		ID: b.ID(i), TimestampSource: b.timeSource, Data: out[before:len(out):len(out)], DataRaw: b.field(fieldDataRaw, i),
-		CreatedAt: utc(b.number(numberCreated, i)),
+	*e = models.Event{ID: b.ID(i), TimestampSource: b.timeSource, Data: out[before:len(out):len(out)], CreatedAt: utc(b.number(numberCreated, i))}
+	if raw := b.field(fieldDataRaw, i); raw != nil {
+		from := len(out)
+		out = append(out, raw...)
+		e.DataRaw = out[from:len(out):len(out)]
 	}
 	b.hot.Event(e, i+b.first)
 	if text := b.field(fieldTimeText, i); text != nil {

@@ -50,6 +50,9 @@ func (c *column) place(row int) int {
 // at returns the value of a row. It is nil for a row that refers to its own text.
 func (c *column) at(row int) []byte { return c.value(c.place(row)) }
 
+// isSame reports whether all rows have one value.
+func (c *column) isSame() bool { return c.order == allSame && c.len() > 0 }
+
 // values yields all values.
 func (c *column) values(yield func([]byte) bool) {
 	for place := 1; place <= c.len(); place++ {
@@ -216,10 +219,11 @@ func (r *reader) column(rows int) (c column) {
 		r.fail()
 		return emptyColumn
 	}
-	c.ends = make([]uint32, n+1)
+	c.ends = r.memory.uint32s(int(n) + 1)
+	c.ends[0] = 0
 	switch c.form {
 	case asInteger, asTime:
-		c.text = make([]byte, 0, n*8)
+		c.text = r.memory.text(int(n) * numberLen[c.form])
 		last := int64(0)
 		for i := range n {
 			last += r.varint()
@@ -238,6 +242,9 @@ func (r *reader) column(rows int) (c column) {
 	}
 	return c
 }
+
+// numberLen is about the longest text of a number in each form.
+var numberLen = [forms]int{asInteger: 10, asTime: len(timeLayout)} //nolint:gochecknoglobals // a constant
 
 // emptyColumn has no value for any row.
 var emptyColumn = column{order: allSame, ends: make([]uint32, 1)} //nolint:gochecknoglobals // a constant
@@ -263,7 +270,7 @@ func (r *reader) texts(ends []uint32, quotes int) []byte {
 	if quotes == 0 {
 		return all
 	}
-	quoted := make([]byte, 0, int(total)+2*(len(ends)-1))
+	quoted := r.memory.text(int(total) + 2*(len(ends)-1))
 	from := uint32(0)
 	for i, end := range ends[1:] {
 		quoted = append(append(append(quoted, '"'), all[from:end]...), '"')

@@ -198,6 +198,7 @@ func DecodeColumns(packed []byte) (*Columns, error) {
 // reader reads varints and texts. After a failure it returns zeros.
 type reader struct {
 	text   []byte
+	memory *memory // of what index, numbers and column return
 	failed bool
 }
 
@@ -223,7 +224,7 @@ func (r *reader) skip(n int) {
 
 // index reads n indexes below values.
 func (r *reader) index(n, values int) []uint32 {
-	index := make([]uint32, n)
+	index := r.memory.uint32s(n)
 	for i := range index {
 		var place uint64
 		if len(r.text) > 0 && r.text[0] < 0x80 { // most are one byte
@@ -233,6 +234,7 @@ func (r *reader) index(n, values int) []uint32 {
 		}
 		if place >= uint64(values) || place > math.MaxUint32 {
 			r.failed = true
+			clear(index[i:])
 			return index
 		}
 		index[i] = uint32(place)
@@ -270,7 +272,7 @@ func (r *reader) bytes() []byte {
 }
 
 func (r *reader) numbers(n int) []int64 {
-	numbers := make([]int64, n)
+	numbers := r.memory.int64s(n)
 	last := int64(0)
 	for i := range numbers {
 		if len(r.text) > 0 && r.text[0] < 0x80 { // most are one byte

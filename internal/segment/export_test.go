@@ -15,7 +15,7 @@ func AppendBlock(events []models.Event) (head, frames []byte) {
 
 // ReadBlock reads the result of AppendBlock.
 func ReadBlock(head, frames []byte, hot *Columns) (*Block, error) {
-	return readBlock(head, frames, hot, 0)
+	return readBlock(head, frames, hot, 0, newMemory())
 }
 
 // SetFrameBytes sets the size from which a column is a frame of its own.

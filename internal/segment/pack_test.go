@@ -114,14 +114,25 @@ func unpacked(t testing.TB, p packedSegment, firstSeq int64) (events []models.Ev
 	return events, hot, blocks
 }
 
-// TestPackKeepsEveryField checks that every event returns as it was, byte for byte.
+func release(blocks []*segment.Block) {
+	for _, b := range blocks {
+		b.Release()
+	}
+}
+
+// TestPackKeepsEveryField checks that every event returns as it was, byte for byte, and
+// stays so while other blocks use the memory of its block.
 func TestPackKeepsEveryField(t *testing.T) {
+	others := pack(t, realisticEvents(t, 300), 7)
 	rapid.Check(t, func(rt *rapid.T) {
 		var events []models.Event
 		for i := range rapid.IntRange(1, 40).Draw(rt, "events") {
 			events = append(events, anyWholeEvent(rt, int64(i+1)))
 		}
-		read, _, _ := unpacked(t, pack(t, events, rapid.IntRange(1, 40).Draw(rt, "per block")), 1)
+		read, _, blocks := unpacked(t, pack(t, events, rapid.IntRange(1, 40).Draw(rt, "per block")), 1)
+		release(blocks)
+		_, _, blocks = unpacked(t, others, 1)
+		release(blocks)
 		if len(read) != len(events) {
 			t.Fatalf("%d of %d events return", len(read), len(events))
 		}
@@ -370,6 +381,7 @@ func FuzzReadBlock(f *testing.F) {
 			_ = b.Event(&models.Event{}, i)
 		}
 		b.Select(where, 1, nil)
+		b.Release()
 	})
 }
 
@@ -413,7 +425,8 @@ func recorded(t testing.TB, name string) (events []models.Event) {
 func BenchmarkUnpack(b *testing.B) {
 	p := pack(b, recorded(b, "build")[:models.SegmentEvents], models.SegmentEvents)
 	for b.Loop() {
-		unpacked(b, p, 1)
+		_, _, blocks := unpacked(b, p, 1)
+		release(blocks)
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*models.SegmentEvents), "ns/event")
 }

@@ -218,7 +218,7 @@ const (
 	// Storing events comes first: while more than detectBusy events arrive in a second, the
 	// rules get one part in detectShare of a processor's time.
 	detectBusy  = 10_000
-	detectShare = 12
+	detectShare = 24
 )
 
 // Run applies the rules until ctx ends.

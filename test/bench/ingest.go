@@ -81,10 +81,18 @@ func ingestScenarios(b *bodies, dialect string) []scenario {
 // every acknowledged event. The size of the database is that after the backend's end.
 // Settings of the backend are NAME=VALUE.
 func storing(load load, settings ...string) func(context.Context, *lab, string) (measurement, error) {
+	return storingAfter(func(context.Context, store, string) error { return nil }, load, settings...)
+}
+
+// storingAfter is storing after a preparation of the backend at a URL.
+func storingAfter(prepare func(ctx context.Context, s store, url string) error, load load, settings ...string) func(context.Context, *lab, string) (measurement, error) {
 	return func(ctx context.Context, l *lab, dialect string) (m measurement, err error) {
 		return m, l.withStore(ctx, dialect, func(s store) error {
 			var acknowledged int64
 			err := l.withBackend(ctx, s, func(backend *testbed.Process) error {
+				if err := prepare(ctx, s, backend.URL); err != nil {
+					return err
+				}
 				if _, err := startSession(ctx, backend.URL); err != nil {
 					return err
 				}

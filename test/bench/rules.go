@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -11,16 +12,80 @@ import (
 	"sync"
 	"time"
 
+	"ospulse/internal/database"
 	"ospulse/internal/models"
+	"ospulse/internal/repository"
 	"ospulse/test/testbed"
 )
 
 // ruleScenarios apply all rules to events: those of OS-Pulse, and those of REFEREE_DIR/sigma
 // if it is set. Their goals are those of issue 16.
-func ruleScenarios() []scenario {
+func ruleScenarios(dialect string) []scenario {
+	batch := recordedLoad{corpus: programEvents, path: batchPath, events: largeBatch, connections: 4, settings: ruleSettings()}
 	return []scenario{
 		{name: "rules, stored events", unit: anEvent, measure: applyingRules, goals: goals{minPerSecond: 100_000}},
 		{name: "rules, live at 5000/s", unit: anEvent, measure: findingLive, goals: goals{maxP99: 500 * time.Millisecond}},
+		{
+			name: "rules, real batch 1000 c=4", unit: anEvent, measure: batch.storing,
+			against: []comparison{{limit: batch.withoutRules("real batch 1000 c=4, all rules off", dialect), min: 0.95}},
+		},
+	}
+}
+
+// withoutRules is limit with all rules turned off.
+func (r recordedLoad) withoutRules(name, dialect string) limit {
+	return limit{name, func(ctx context.Context, l *lab) (figures, error) {
+		load, err := r.load(l)
+		if err != nil {
+			return figures{}, err
+		}
+		m, err := storingAfter(turnRulesOff, load, r.settings...)(ctx, l, dialect)
+		return figures{perSecond: m.PerSecond}, err
+	}}
+}
+
+// turnRulesOff turns all rules of a backend off in its database, and waits until it has noticed.
+func turnRulesOff(ctx context.Context, s store, url string) (err error) {
+	db, err := database.Open(ctx, s.options)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	until := time.Now().Add(time.Minute)
+	for isDone := false; ; {
+		status, answer, err := send(ctx, http.MethodGet, url+"/api/rules", "", nil)
+		if err != nil || status != http.StatusOK {
+			return fmt.Errorf("the rules are answered %d: %s (%w)", status, answer, err)
+		}
+		var list struct {
+			Rules []struct {
+				ID      string `json:"rule_id"`
+				Enabled bool   `json:"enabled"`
+			} `json:"rules"`
+		}
+		if err := json.Unmarshal(answer, &list); err != nil {
+			return err
+		}
+		on := 0
+		for _, rule := range list.Rules {
+			if !rule.Enabled {
+				continue
+			}
+			on++
+			if isDone {
+				continue
+			}
+			if err := repository.NewRules(db).SetOff(ctx, rule.ID, true); err != nil {
+				return err
+			}
+		}
+		if isDone = len(list.Rules) > 0; isDone && on == 0 {
+			return nil
+		}
+		if time.Now().After(until) {
+			return fmt.Errorf("after a minute %d of %d rules are on", on, len(list.Rules))
+		}
+		at(ctx, time.Now().Add(100*time.Millisecond), nil)
 	}
 }
 

@@ -76,7 +76,7 @@ func scenarios(l *lab, dialect string) []scenario {
 		exportScenarios(l, dialect),
 		streamScenarios(),
 		realScenarios(l, dialect),
-		ruleScenarios(),
+		ruleScenarios(dialect),
 		keyScenarios(),
 	)
 	for i := range all {
