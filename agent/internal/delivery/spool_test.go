@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ospulse/agent/internal/event"
+	"ospulse/test/wait"
 )
 
 func newServer(b *testing.B, status int) string {
@@ -290,6 +291,7 @@ func TestFullDiskAsRoot(t *testing.T) {
 	s.waitReports(d, "a")
 	d.Add("a", numbered(n))
 	s.wait("the last event", func() bool { return s.got["a"][len(s.got["a"])-1] == n })
+	wait.For(t, "the answer to the last event", func() bool { return d.Status().SpooledEvents+d.Status().QueuedEvents == 0 })
 	stop()
 	next := 0
 	for _, got := range s.has("a") {
