@@ -36,29 +36,29 @@ func tuneMemory(budget memory.Budget) {
 }
 
 // Most of what the backend allocates is events that live briefly. So the heap may hold
-// garbageBytes of garbage, but not more than maxGrowth percent of what is live, and always as
-// much as Go's default, which is 100 percent.
+// garbageBytes of garbage. The growth, which is the garbage in percent of what is live, lies
+// between Go's default and maxGrowth.
 const (
 	garbageBytes  = 64 << 20
 	defaultGrowth = 100
 	maxGrowth     = 400
 )
 
-// growth returns the percentage of the live bytes that the heap may hold as garbage.
+// growth returns how much garbage the heap may hold, in percent of the live bytes.
 func growth(live uint64) int {
 	return int(min(max(100*garbageBytes/max(live, 1), defaultGrowth), maxGrowth))
 }
 
-// tuneGarbage sets the growth of the heap, which is set to a percentage now, and does so again
-// after each collection.
-func tuneGarbage(set int) {
+// tuneGarbage fits the growth of the heap to what is live, now and after each collection. current
+// is the growth that it has set already, 0 if none.
+func tuneGarbage(current int) {
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(live)
-	if now := growth(live[0].Value.Uint64()); now != set { // to set it stops the program for a moment
-		debug.SetGCPercent(now)
-		set = now
+	wanted := growth(live[0].Value.Uint64())
+	if wanted != current { // SetGCPercent stops the program for a moment
+		debug.SetGCPercent(wanted)
 	}
-	runtime.AddCleanup(&[64]byte{}, tuneGarbage, set) // the next collection finds the bytes unused
+	runtime.AddCleanup(&[64]byte{}, tuneGarbage, wanted) // the next collection finds the bytes unused
 }
 
 // tuneProcessors adds a processor to GOMAXPROCS for SQLite. Under load one thread always

@@ -494,7 +494,7 @@ func (s *sealedSegment) blockOf(i int) (*segment.Block, int, error) {
 	return s.block, i - s.first, nil
 }
 
-// release releases the block. It comes back when it is used.
+// release releases the block. blockOf reads it again when a caller needs it.
 func (s *sealedSegment) release() {
 	if s.block != nil {
 		s.block.Release()

@@ -144,8 +144,8 @@ func DecodeBlock(packed []byte, hot *Columns, first int) (*Block, error) {
 	return readBlock(head, r.text, hot, first, m)
 }
 
-// Release ends the use of the block, and of all that its methods returned but events. A later
-// block may use its memory. It need not be called.
+// Release gives the block's memory to a later block. The caller must not use the block any more,
+// nor what its methods returned, except events. A block that nobody releases is only garbage.
 func (b *Block) Release() {
 	b.memory.release()
 	*b = Block{}

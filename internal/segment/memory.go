@@ -15,8 +15,8 @@ type memory struct {
 	numbers arena[int64]
 }
 
-// maxReleased is the most bytes of a memory that serves a later block. A usual one has a few
-// million.
+// maxReleased is the most bytes that a block may have used of a memory that serves later blocks.
+// Most blocks use a few million.
 const maxReleased = 16 << 20
 
 //nolint:gochecknoglobals // of all readers
@@ -38,7 +38,7 @@ func (m *memory) release() {
 	}
 }
 
-// text returns room for n bytes, which is empty.
+// text returns an empty slice with room for n bytes.
 func (m *memory) text(n int) []byte {
 	if m == nil {
 		return make([]byte, 0, n)
@@ -80,8 +80,8 @@ func (m *memory) unpack(frame []byte) ([]byte, error) {
 	return plain, nil
 }
 
-// arena gives parts of one slice. It allocates what does not fit, and is larger after the next
-// reset.
+// arena gives out parts of one slice. It allocates each part that does not fit. The next reset
+// then makes the slice larger.
 type arena[T any] struct {
 	all   []T
 	taken int // may exceed all

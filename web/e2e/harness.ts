@@ -29,7 +29,7 @@ export async function until<T>(
  * so no other program gets it by chance before the test's program listens.
  */
 export async function freePort(): Promise<number> {
-  for (;;) {
+  for (let tries = 0; tries < 100; tries++) {
     const port = 20_000 + Math.floor(Math.random() * 10_000);
     const server = createServer();
     const isFree = await new Promise<boolean>((done) => {
@@ -39,6 +39,7 @@ export async function freePort(): Promise<number> {
     await new Promise((done) => server.close(done));
     if (isFree) return port;
   }
+  throw new Error("there is no free port");
 }
 
 /** The running child processes. They end with this process. */

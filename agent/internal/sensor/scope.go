@@ -269,7 +269,7 @@ func (s *Sensor) hidden(slot int) (pids []uint32, err error) {
 	return s.entries(func(p *proc) bool { return p.Hidden&bit != 0 })
 }
 
-// entries returns the processes whose entry on the kernel side has a property, in their order.
+// entries returns the processes whose entry on the kernel side has a property, ordered by pid.
 func (s *Sensor) entries(is func(*proc) bool) (pids []uint32, err error) {
 	var (
 		pid uint32
@@ -281,7 +281,7 @@ func (s *Sensor) entries(is func(*proc) bool) (pids []uint32, err error) {
 			pids = append(pids, pid)
 		}
 	}
-	// The kernel begins again if the last entry was deleted meanwhile.
+	// If the last listed entry was deleted meanwhile, the kernel lists all entries again.
 	slices.Sort(pids)
 	pids = slices.Compact(pids)
 	if err := entries.Err(); err != nil {
